@@ -1,0 +1,175 @@
+"""What is to be done and what came of it: Job, Progress, Result, and the errors people read.
+
+Standard library only, so that Slicer can load it without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .geometry import DisplacementField, Volume
+
+PROTOCOL = 1
+Number = float | int
+Setting = str | float | int | bool | None
+
+
+class RegRefineError(Exception):
+    """Something a user caused and can mend; the message is a sentence that says how."""
+
+
+class Cancelled(Exception):  # noqa: N818 - a decision, not an error
+    """Raised by a report callback: drop the run."""
+
+
+class Stopped(Exception):  # noqa: N818 - a decision, not an error
+    """Raised by a report callback: end the run now and keep the best field so far."""
+
+
+AFFINES = ("none", "centre", "rigid", "affine")
+INTENSITIES = ("minmax", "percentile", "ct", "none")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides the result, apart from the images.
+
+    A field that is None is taken from the preset (presets.py). `settings` are the refinement's own
+    (steps, learning rate, weights of its terms ...) and `backbone_settings` the start's.
+
+    Raises:
+        RegRefineError: a value is not one of those allowed.
+    """
+
+    preset: str = "default"
+    affine: str | None = None
+    backbone: str | None = None
+    refinement: str | None = None
+    intensity: str | None = None
+    working_spacing_mm: float | None = None
+    settings: dict[str, Setting] = field(default_factory=dict)
+    backbone_settings: dict[str, Setting] = field(default_factory=dict)
+    device: str = "auto"
+    seed: int = 0
+    inverse: bool = False
+    jacobian: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("affine", self.affine, (*AFFINES, None))
+        _one_of("intensity", self.intensity, (*INTENSITIES, None))
+        if self.device.split(":")[0] not in DEVICES:
+            raise RegRefineError(f"device: one of {', '.join(DEVICES)}, got {self.device!r}")
+        spacing = self.working_spacing_mm
+        if spacing is not None and not (isinstance(spacing, (int, float)) and 0 <= spacing < 1e3):
+            raise RegRefineError(f"working_spacing_mm: 0 (the fixed grid) or mm, got {spacing!r}")
+
+    def replaced(self, **changes: Any) -> Job:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Job:
+        """Return the job that `to_json` wrote; unknown names are an error, not ignored."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise RegRefineError(
+                f"job: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        words = ", ".join(str(a) for a in allowed if a is not None)
+        raise RegRefineError(f"{name}: one of {words}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a run, as the report callback gets it.
+
+    Attributes:
+        stage: prepare, affine, start, refine or finish.
+        step, steps: 0-based step of how many (steps 0: unknown).
+        loss: the terms of the loss by name, `total` among them.
+        metrics: live figures: dice, folds_percent, sdlogj, largest_mm.
+        elapsed_s, eta_s: seconds since the run began and, where known, to its end.
+        message: a sentence for the log; `warning` marks those a user must see.
+    """
+
+    stage: str
+    step: int = 0
+    steps: int = 0
+    loss: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    message: str = ""
+    warning: bool = False
+
+    def to_line(self) -> str:
+        """Return the event as one line of ASCII JSON."""
+        kind = "warning" if self.warning else "progress"
+        return json.dumps({"event": kind, **asdict(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run gives back.
+
+    Attributes:
+        field: the whole mapping (linear part included) on the fixed grid, in mm.
+        affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
+        warped: the moving image on the fixed grid; warped_labels likewise where labels were given.
+        before, affine_only, after: figures by name (metrics.report), each where it could be had.
+        history: one record per step of the refinement.
+        seconds: wall time per stage.
+        warnings: what was changed or looks wrong, in sentences.
+    """
+
+    field: DisplacementField
+    affine: np.ndarray
+    warped: Volume
+    warped_labels: Volume | None
+    inverse: DisplacementField | None
+    inverse_residual_mm: float | None
+    jacobian: Volume | None
+    before: dict[str, Any]
+    affine_only: dict[str, Any]
+    after: dict[str, Any]
+    history: list[dict[str, float]]
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    versions: dict[str, str]
+    device: str
+    job: Job
+    warnings: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the arrays, for result.json."""
+        return {
+            "protocol": PROTOCOL,
+            "job": self.job.to_json(),
+            "device": self.device,
+            "affine_fixed_to_moving_ras": [[float(v) for v in row] for row in self.affine],
+            "before": self.before,
+            "affine_only": self.affine_only,
+            "after": self.after,
+            "inverse_residual_mm": self.inverse_residual_mm,
+            "history": self.history,
+            "seconds": self.seconds,
+            "peak_memory_mb": self.peak_memory_mb,
+            "versions": self.versions,
+            "warnings": self.warnings,
+        }

@@ -1,0 +1,1 @@
+"""Image similarities and field regularisers, one idea per file."""

@@ -1,0 +1,71 @@
+"""Presets: each a row of data that fills the fields of a Job left empty.
+
+Standard library only. `settings` are those of the preset's refinement.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, NamedTuple
+
+from .job import Job, RegRefineError
+
+
+class Preset(NamedTuple):
+    """A line of help and the values of the Job's fields."""
+
+    help: str
+    values: dict[str, Any]
+
+
+_REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "intensity": "minmax"}
+
+PRESETS: dict[str, Preset] = {
+    "default": Preset(
+        "affine, then Reg-TTR with a consistent warp",
+        {**_REG_TTR, "affine": "affine", "settings": {"recipe": "fixed"}},
+    ),
+    "released": Preset(
+        "Reg-TTR exactly as its published program computes it",
+        {**_REG_TTR, "settings": {"recipe": "released"}},
+    ),
+    "paper": Preset(
+        "Reg-TTR as its paper's text says", {**_REG_TTR, "settings": {"recipe": "paper"}}
+    ),
+    "fixed": Preset(
+        "Reg-TTR with a consistent warp and the best field kept",
+        {**_REG_TTR, "settings": {"recipe": "fixed"}},
+    ),
+}
+
+
+def resolve(job: Job) -> Job:
+    """Return the job with every empty field filled from its preset.
+
+    Settings given in the job win over the preset's; where the job names another refinement or
+    backbone than the preset, the preset's settings for it do not apply.
+    """
+    if job.preset not in PRESETS:
+        near = difflib.get_close_matches(job.preset, PRESETS, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(PRESETS)}"
+        raise RegRefineError(f"unknown preset {job.preset!r}; {hint}")
+    values = PRESETS[job.preset].values
+    filled: dict[str, Any] = {
+        name: values.get(name, fallback)
+        for name, fallback in (
+            ("affine", "none"),
+            ("backbone", "none"),
+            ("refinement", "none"),
+            ("intensity", "minmax"),
+            ("working_spacing_mm", 0.0),
+        )
+        if getattr(job, name) is None
+    }
+    if job.refinement in (None, values.get("refinement")):
+        filled["settings"] = {**values.get("settings", {}), **job.settings}
+    if job.backbone in (None, values.get("backbone")):
+        filled["backbone_settings"] = {
+            **values.get("backbone_settings", {}),
+            **job.backbone_settings,
+        }
+    return job.replaced(**filled)

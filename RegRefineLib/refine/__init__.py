@@ -1,0 +1,1 @@
+"""Refinements of a start field, one method per file."""

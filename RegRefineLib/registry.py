@@ -1,0 +1,66 @@
+"""The tables of names: each row says where a thing lives and, in one line, what it is.
+
+To add a loss, a network, a start or a refinement: write its file, add its row here. Rows are strings
+and are resolved on use, so this file needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .job import RegRefineError
+
+
+class Row(NamedTuple):
+    """Where a thing lives ("module:name", relative to RegRefineLib) and its line of help."""
+
+    target: str
+    help: str
+
+
+# start(pair: Pair, settings, report) -> displacement (1, 3, D, H, W) in voxels (see starts/)
+STARTS: dict[str, Row] = {
+    "none": Row("starts.simple:zero", "no displacement: the refinement does all the work"),
+    "initial": Row("starts.simple:initial", "the transform given with --init"),
+}
+
+# class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
+NETWORKS: dict[str, Row] = {}
+
+# refine(pair, start, settings, report) -> Refined (see refine/outcome.py)
+REFINEMENTS: dict[str, Row] = {
+    "none": Row("refine.none:refine", "keep the start as it is"),
+    "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
+}
+
+# loss(fixed, moving, mask=None) -> scalar tensor, smaller is better
+SIMILARITIES: dict[str, Row] = {}
+
+# loss(displacement, mask=None) -> scalar tensor
+REGULARISERS: dict[str, Row] = {}
+
+TABLES: dict[str, Mapping[str, Row]] = {
+    "start": STARTS,
+    "network": NETWORKS,
+    "refinement": REFINEMENTS,
+    "similarity": SIMILARITIES,
+    "regulariser": REGULARISERS,
+}
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """Return what row `name` of table `kind` points at.
+
+    Raises:
+        RegRefineError: no such name; the message offers the nearest ones.
+    """
+    table = TABLES[kind]
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(table)}"
+        raise RegRefineError(f"unknown {kind} {name!r}; {hint}")
+    module, _, attribute = table[name].target.partition(":")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), attribute)

@@ -1,0 +1,1 @@
+"""Where a refinement starts: zero, a given field, a network, ConvexAdam, SyN."""

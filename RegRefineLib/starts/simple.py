@@ -1,0 +1,27 @@
+"""Starts that compute nothing: zero, and the transform the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..job import RegRefineError
+from ..pair import Pair, Report
+
+
+def zero(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
+    """Return the displacement that moves nothing, (1, 3, D, H, W)."""
+    return pair.zero()
+
+
+def initial(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
+    """Return the given transform as a displacement (1, 3, D, H, W) in voxels.
+
+    Raises:
+        RegRefineError: no transform was given.
+    """
+    if pair.initial is None:
+        raise RegRefineError("backbone initial: give a transform with --init")
+    return pair.initial

@@ -1,0 +1,28 @@
+"""Where the data that is not part of the project lies, and how tests without it say so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def outside(variable: str, folder: str) -> Path:
+    """Return the folder named by an environment variable, or ../shared/`folder`; skip without it."""
+    path = Path(os.environ.get(variable, ROOT.parent / "shared" / folder))
+    if not path.is_dir():
+        pytest.skip(f"{path} is not there; set {variable} to the folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    return outside("REGREFINE_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    return outside("REGREFINE_GOLDEN", "golden")

@@ -1,0 +1,1 @@
+"""Checkers of golden files, one kind per file."""
