@@ -23,11 +23,11 @@ class RegRefineError(Exception):
     """Something a user caused and can mend; the message is a sentence that says how."""
 
 
-class Cancelled(Exception):  # noqa: N818 - a decision, not an error
+class Cancelled(Exception):
     """Raised by a report callback: drop the run."""
 
 
-class Stopped(Exception):  # noqa: N818 - a decision, not an error
+class Stopped(Exception):
     """Raised by a report callback: end the run now and keep the best field so far."""
 
 

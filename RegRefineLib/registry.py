@@ -1,7 +1,7 @@
 """The tables of names: each row says where a thing lives and, in one line, what it is.
 
-To add a loss, a network, a start or a refinement: write its file, add its row here. Rows are strings
-and are resolved on use, so this file needs the standard library alone.
+To add a loss, a network, a start or a refinement: write its file, add its row here. Rows are
+strings and are resolved on use, so this file needs the standard library alone.
 """
 
 from __future__ import annotations

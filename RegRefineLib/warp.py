@@ -138,7 +138,7 @@ def inverse_residual(displacement: Tensor, inverse: Tensor) -> Tensor:
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """Return det(I + grad u) (N, 1, D, H, W); central differences inside, one-sided on the faces."""
+    """Return det(I + grad u) (N, 1, D, H, W); central differences, one-sided on the faces."""
     gradients = torch.gradient(displacement, dim=(2, 3, 4))
     rows = [[gradients[a][:, c] + (1.0 if a == c else 0.0) for a in range(3)] for c in range(3)]
     (a, b, c), (d, e, f), (g, h, i) = rows
@@ -146,7 +146,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
 
 def resize(displacement: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return the displacement on a grid of `shape` that fills the same block of space, in its voxels.
+    """Return the displacement on a grid of `shape` filling the same block of space, in its voxels.
 
     Trilinear with voxel edges aligned (align_corners=False), component c scaled by new/old sizes.
     """

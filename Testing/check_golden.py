@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-import golden  # noqa: E402
-from golden.comparison import Comparison  # noqa: E402
+import golden
+from golden.comparison import Comparison
 
 
 def checkers() -> list:

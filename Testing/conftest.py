@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def outside(variable: str, folder: str) -> Path:
-    """Return the folder named by an environment variable, or ../shared/`folder`; skip without it."""
+    """Return the folder an environment variable names, or ../shared/`folder`; else skip."""
     path = Path(os.environ.get(variable, ROOT.parent / "shared" / folder))
     if not path.is_dir():
         pytest.skip(f"{path} is not there; set {variable} to the folder")
