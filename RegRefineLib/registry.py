@@ -28,7 +28,12 @@ STARTS: dict[str, Row] = {
 }
 
 # class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
-NETWORKS: dict[str, Row] = {}
+NETWORKS: dict[str, Row] = {
+    "voxelmorph": Row("networks.voxelmorph:VoxelMorph", "classic U-Net, small and quick"),
+    "voxelmorph-strided": Row(
+        "networks.voxelmorph:VoxelMorphStrided", "VoxelMorph-1/-2 of the TransMorph paper"
+    ),
+}
 
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)
 REFINEMENTS: dict[str, Row] = {

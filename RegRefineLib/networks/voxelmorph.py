@@ -1,0 +1,211 @@
+"""VoxelMorph (Balakrishnan et al., CVPR 2018, TMI 2019) in its three layouts.
+
+All take moving before fixed and give voxels, like the published programs. `VoxelMorph` is the
+classic max-pooling U-Net, `VoxelMorphStrided` the one that the TransMorph paper calls VoxelMorph-1
+and -2, `VoxelMorphPairwise` that of the package since 0.3. Only the classic one integrates at half
+resolution by default; a pure displacement is `int_steps=0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..job import RegRefineError
+from ..warp import warp
+from .velocity import exponential, rescale
+
+ENCODER = (16, 32, 32, 32)
+DECODER = (32, 32, 32, 32, 32, 16, 16)
+
+
+class _Conv(nn.Module):
+    """3x3x3 convolution and LeakyReLU 0.2, called `main` in the published state."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.main = nn.Conv3d(channels_in, channels_out, 3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.main(x), 0.2)
+
+
+def _flow_head(channels: int) -> nn.Conv3d:
+    """Return the convolution to three components; it begins near zero."""
+    head = nn.Conv3d(channels, 3, 3, padding=1)
+    nn.init.normal_(head.weight, std=1e-5)
+    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+    return head
+
+
+def _double(x: Tensor, skip: Tensor) -> Tensor:
+    """Return nearest-neighbour x2 of `x`, with `skip` behind it."""
+    return torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skip], dim=1)
+
+
+class _PoolingUNet(nn.Module):
+    """U-Net with max pooling; the skips are the convolutions before each pooling."""
+
+    def __init__(self, encoder: Sequence[int], decoder: Sequence[int], ends_halfway: bool) -> None:
+        super().__init__()
+        levels = len(encoder)
+        widths = [2, *encoder]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(_Conv(a, b)) for a, b in zip(widths, encoder, strict=False)
+        )
+        self.ends_halfway = ends_halfway
+        self.decoder = nn.ModuleList()
+        width = encoder[-1]
+        for level, out in enumerate(decoder[:levels]):
+            self.decoder.append(nn.Sequential(_Conv(width, out)))
+            width = out + (encoder[levels - 1 - level] if self._doubles(level) else 0)
+        self.remaining = nn.ModuleList()
+        for out in decoder[levels:]:
+            self.remaining.append(_Conv(width, out))
+            width = out
+        self.width = width
+
+    def _doubles(self, level: int) -> bool:
+        return not (self.ends_halfway and level == len(self.encoder) - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for conv in self.encoder:
+            skips.append(conv(x))
+            x = F.max_pool3d(skips[-1], 2)
+        for level, conv in enumerate(self.decoder):
+            x = conv(x)
+            if self._doubles(level):
+                x = _double(x, skips.pop())
+        for conv in self.remaining:
+            x = conv(x)
+        return x
+
+
+class VoxelMorph(nn.Module):
+    """The classic VoxelMorph, torch layout of voxelmorph 0.2; 327,331 parameters by default.
+
+    Args:
+        encoder, decoder: features; the decoder's beyond the encoder's number are the last layers at
+            full size. The paper's vxm-1 is (8, 32, 32, 32) and (32, 32, 32, 32, 32, 8, 8).
+        int_steps: squarings of the integration; 0 makes the output the displacement itself.
+        int_downsize: 2 integrates at half resolution, 1 at full.
+        half_resolution: end the U-Net at half resolution instead of shrinking its flow.
+
+    Raises:
+        RegRefineError: options that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        encoder: Sequence[int] = ENCODER,
+        decoder: Sequence[int] = DECODER,
+        int_steps: int = 0,
+        int_downsize: int = 2,
+        half_resolution: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(decoder) < len(encoder):
+            raise RegRefineError(
+                f"voxelmorph: decoder needs at least {len(encoder)} features, got {len(decoder)}"
+            )
+        if int_downsize not in (1, 2):
+            raise RegRefineError(f"voxelmorph: int_downsize is 1 or 2, got {int_downsize}")
+        if half_resolution and (int_steps == 0 or int_downsize != 2):
+            raise RegRefineError("voxelmorph: half_resolution needs int_steps and int_downsize 2")
+        self.int_steps, self.int_downsize = int_steps, int_downsize
+        self.half_resolution = half_resolution
+        self.stride = 2 ** len(encoder)
+        self.unet_model = _PoolingUNet(encoder, decoder, half_resolution)
+        self.flow = _flow_head(self.unet_model.width)
+
+    def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return what is integrated and, in training, regularised (the "pre-integration flow").
+
+        With int_steps 0 it is the displacement at full resolution.
+        """
+        flow = self.flow(self.unet_model(torch.cat([moving, fixed], dim=1))).to(moving.dtype)
+        if self.int_steps and self.int_downsize > 1 and not self.half_resolution:
+            flow = rescale(flow, 1 / self.int_downsize)
+        return flow
+
+    def displacement(self, velocity: Tensor) -> Tensor:
+        """Return the displacement (N, 3, D, H, W) of a velocity; of its negative, the inverse."""
+        if not self.int_steps:
+            return velocity
+        return exponential(velocity, self.int_steps, self.int_downsize)
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
+        return self.displacement(self.velocity(moving, fixed))
+
+    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return flow, preint_flow, warped, and both directions where there is a velocity."""
+        velocity = self.velocity(moving, fixed)
+        flow = self.displacement(velocity)
+        warped = warp(moving, flow)
+        found = {"flow": flow, "preint_flow": velocity, "warped": warped}
+        if self.int_steps:
+            backward = self.displacement(-velocity)
+            found |= {"warped_source": warped, "warped_target": warp(fixed, backward)}
+        return found
+
+
+class _StridedUNet(nn.Module):
+    """U-Net whose encoder halves by strided convolutions; the finest skip is the input itself."""
+
+    def __init__(self, encoder: Sequence[int], decoder: Sequence[int]) -> None:
+        super().__init__()
+        widths = [2, *encoder]
+        levels = len(encoder)
+        self.downarm = nn.ModuleList(_Conv(a, b, 2) for a, b in zip(widths, encoder, strict=False))
+        self.uparm = nn.ModuleList()
+        width = encoder[-1]
+        for level, out in enumerate(decoder[:levels]):
+            self.uparm.append(_Conv(width, out))
+            width = out + widths[levels - 1 - level]
+        self.extras = nn.ModuleList()
+        for out in decoder[levels:]:
+            self.extras.append(_Conv(width, out))
+            width = out
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = [x]
+        for conv in self.downarm:
+            skips.append(conv(skips[-1]))
+        x = skips.pop()
+        for conv in self.uparm:
+            x = _double(conv(x), skips.pop())
+        for conv in self.extras:
+            x = conv(x)
+        return x
+
+
+class VoxelMorphStrided(nn.Module):
+    """VoxelMorph-2 of the TransMorph repository; 301,411 parameters.
+
+    VoxelMorph-1 (274,387) is encoder (8, 32, 32, 32), decoder (32, 32, 32, 32, 32, 8, 8).
+    """
+
+    def __init__(self, encoder: Sequence[int] = ENCODER, decoder: Sequence[int] = DECODER) -> None:
+        super().__init__()
+        if len(decoder) < len(encoder):
+            raise RegRefineError(
+                f"voxelmorph: decoder needs at least {len(encoder)} features, got {len(decoder)}"
+            )
+        self.stride = 2 ** len(encoder)
+        self.unet_model = _StridedUNet(encoder, decoder)
+        self.flow = _flow_head(self.unet_model.width)
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
+        return self.flow(self.unet_model(torch.cat([moving, fixed], dim=1))).to(moving.dtype)
+
+    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return flow and warped."""
+        flow = self(moving, fixed)
+        return {"flow": flow, "warped": warp(moving, flow)}
