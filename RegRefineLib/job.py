@@ -95,6 +95,26 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise RegRefineError(f"{name}: one of {words}, got {value!r}")
 
 
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What may come with the two images, each optional.
+
+    Attributes:
+        fixed_labels, moving_labels: integer label maps, for figures (and label losses).
+        fixed_mask, moving_mask: images that are non-zero where the images are to be compared.
+        initial: the start: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
+        fixed_landmarks, moving_landmarks: (n, 3) corresponding points in RAS mm.
+    """
+
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+    initial: DisplacementField | np.ndarray | None = None
+    fixed_landmarks: np.ndarray | None = None
+    moving_landmarks: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Progress:
     """One step of a run, as the report callback gets it.
@@ -106,6 +126,8 @@ class Progress:
         metrics: live figures: dice, folds_percent, sdlogj, largest_mm.
         elapsed_s, eta_s: seconds since the run began and, where known, to its end.
         message: a sentence for the log; `warning` marks those a user must see.
+        displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for whoever
+            measures it; never part of the JSON.
     """
 
     stage: str
@@ -117,11 +139,17 @@ class Progress:
     eta_s: float | None = None
     message: str = ""
     warning: bool = False
+    displacement: Any = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as plain JSON values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        del values["displacement"]
+        return {"event": "warning" if values.pop("warning") else "progress", **values}
 
     def to_line(self) -> str:
         """Return the event as one line of ASCII JSON."""
-        kind = "warning" if self.warning else "progress"
-        return json.dumps({"event": kind, **asdict(self)})
+        return json.dumps(self.to_json())
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,18 +23,27 @@ _REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "inte
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "affine, then Reg-TTR with a consistent warp",
-        {**_REG_TTR, "affine": "affine", "settings": {"recipe": "fixed"}},
+        {**_REG_TTR, "affine": "affine", "settings": {}},
     ),
     "released": Preset(
         "Reg-TTR exactly as its published program computes it",
-        {**_REG_TTR, "settings": {"recipe": "released"}},
+        {
+            **_REG_TTR,
+            "settings": {
+                "warp": "reg-ttr",
+                "keep": "after-best",
+                "clip": 1.0,
+                "plateau": True,
+            },
+        },
     ),
     "paper": Preset(
-        "Reg-TTR as its paper's text says", {**_REG_TTR, "settings": {"recipe": "paper"}}
+        "Reg-TTR as its paper's text says: one window, diffusion, no scheduler",
+        {**_REG_TTR, "settings": {"windows": "9:1", "smoothness": "l2", "keep": "last"}},
     ),
     "fixed": Preset(
         "Reg-TTR with a consistent warp and the best field kept",
-        {**_REG_TTR, "settings": {"recipe": "fixed"}},
+        {**_REG_TTR, "settings": {}},
     ),
 }
 

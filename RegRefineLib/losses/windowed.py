@@ -1,0 +1,147 @@
+"""Similarities made of windowed sums of J, J^2 and IJ, with their analytic gradient.
+
+Local NCC and SSIM at any window are functions of three sums per voxel, where I is the fixed and J
+the moving image:  s = (F(J), F(J^2), F(IJ))  with F a separable window (filters.py). For a loss
+L = mean over x of l(s(x)),
+
+    dL/dJ = ( F(dl/ds1) + 2 J F(dl/ds2) + I F(dl/ds3) ) / N
+
+because a symmetric window is its own adjoint. So one evaluation with gradient costs six filtered
+maps per window, the three products are formed once for all windows, the sums of I are kept from
+call to call, and autograd stores nothing but the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..filters import Weights, window_sum
+
+# Planes worked on at a time: point-wise chains then stay in a CPU core's cache.
+_CPU_SLAB_VOXELS = 1 << 16
+
+
+class Term(Protocol):
+    """One similarity at one window."""
+
+    weights: Weights
+
+    def evaluate(
+        self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Return the loss l per voxel and its derivatives by F(J), F(J^2), F(IJ).
+
+        `sums` are those three, `fixed_sums` are F(I), F(I^2); `count` is what F(1) would be: the
+        window's weights that lie on voxels which count (all of them without a mask).
+        """
+        ...
+
+
+class WindowedSimilarity:
+    """The weighted sum of terms against one fixed image: call it with moving images.
+
+    Args:
+        fixed: (1, 1, D, H, W).
+        terms: (factor, Term) each.
+        mask: weights 0..1 of the voxels, (1, 1, D, H, W), or None. Voxels of weight zero neither
+            count in the mean nor in any window.
+    """
+
+    def __init__(
+        self, fixed: Tensor, terms: Sequence[tuple[float, Term]], mask: Tensor | None = None
+    ):
+        self.fixed = fixed.detach()[0, 0]
+        self.terms = list(terms)
+        self.mask = None if mask is None else mask.detach().to(fixed)[0, 0]
+        masked = self.fixed if self.mask is None else self.fixed * self.mask
+        products = torch.stack([masked, masked * self.fixed])
+        self.fixed_sums = [window_sum(products, term.weights) for _, term in self.terms]
+        self.counts = [self._count(term) for _, term in self.terms]
+        self.total = self.fixed.numel() if self.mask is None else self.mask.sum().clamp_min(1e-8)
+
+    def _count(self, term: Term) -> Tensor | float:
+        """What F(1) would be. Outside the image lies zero intensity that counts, as published."""
+        whole = float(sum(term.weights)) ** 3
+        if self.mask is None:
+            return whole
+        missing = window_sum(1.0 - self.mask, term.weights)
+        return (whole - missing).clamp_min(1e-3 * whole)
+
+    def __call__(self, moving: Tensor) -> Tensor:
+        """Return the loss, a scalar, of `moving` (1, 1, D, H, W)."""
+        return _Windowed.apply(moving, self)
+
+    def value_and_gradient(self, moving: Tensor, with_gradient: bool) -> tuple[Tensor, Any]:
+        """Return the loss and its gradient (D, H, W) by the moving image (None if not wanted)."""
+        j = moving if self.mask is None else moving * self.mask
+        products = torch.stack([j, j * moving, j * self.fixed])
+        loss = torch.zeros((), dtype=moving.dtype, device=moving.device)
+        gradient: list[Tensor | None] = [None, None, None]
+        for (factor, term), fixed_sums, count in zip(
+            self.terms, self.fixed_sums, self.counts, strict=True
+        ):
+            sums = window_sum(products, term.weights)
+            value = self._replace_by_derivatives(term, sums, fixed_sums, count)
+            loss = loss + factor * value / self.total
+            if with_gradient:
+                back = window_sum(sums, term.weights)
+                for n in range(3):
+                    have = gradient[n]
+                    gradient[n] = back[n] * factor if have is None else have.add_(back[n], alpha=factor)
+        if not with_gradient:
+            return loss, None
+        g1, g2, g3 = (g for g in gradient if g is not None)
+        whole = g1.addcmul_(g2, moving, value=2.0).addcmul_(g3, self.fixed)
+        if self.mask is not None:
+            whole.mul_(self.mask)
+        return loss, whole.div_(self.total)
+
+    def _replace_by_derivatives(
+        self, term: Term, sums: Tensor, fixed_sums: Tensor, count: Tensor | float
+    ) -> Tensor:
+        """Overwrite the sums (3, D, H, W) by l's derivatives; return the sum of l over voxels."""
+        total = torch.zeros((), dtype=torch.float64 if sums.device.type == "cpu" else sums.dtype)
+        total = total.to(sums.device)
+        for slab in _slabs(self.fixed):
+            here = count if isinstance(count, float) else count[slab]
+            s, f = sums[:, slab], fixed_sums[:, slab]
+            loss, derivatives = term.evaluate((s[0], s[1], s[2]), (f[0], f[1]), here)
+            if self.mask is not None:
+                m = self.mask[slab]
+                loss = loss * m
+                derivatives = tuple(d * m for d in derivatives)  # type: ignore[assignment]
+            total = total + loss.sum()
+            for n in range(3):
+                s[n].copy_(derivatives[n])
+        return total.to(sums.dtype)
+
+
+def _slabs(volume: Tensor) -> Iterator[slice]:
+    depth = volume.shape[0]
+    step = depth
+    if volume.device.type == "cpu":
+        step = max(1, _CPU_SLAB_VOXELS * torch.get_num_threads() // volume[0].numel())
+    for start in range(0, depth, step):
+        yield slice(start, min(start + step, depth))
+
+
+class _Windowed(torch.autograd.Function):
+    """Hands the analytic gradient, computed with the value, to autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, moving: Tensor, similarity: WindowedSimilarity) -> Tensor:
+        loss, gradient = similarity.value_and_gradient(
+            moving.detach()[0, 0], ctx.needs_input_grad[0]
+        )
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_outputs[0] * gradient[None, None], None

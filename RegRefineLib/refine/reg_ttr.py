@@ -1,0 +1,251 @@
+"""Reg-TTR: a few Adam steps on NCC + SSIM + smoothness sharpen a start (arXiv 2601.19114).
+
+    L(u) = l1 * NCC(I_f, I_m o u) + l2 * (1 - SSIM(I_f, I_m o u)) + l3 * smooth(u)
+
+over the displacement itself, one vector per voxel (or per grid_sp voxels). Paper, published program
+and sense disagree in details; each is a setting, and the presets `released`, `paper` and `fixed`
+are rows of such settings.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import registry
+from ..job import Progress, RegRefineError, Stopped
+from ..losses.ncc import multi_window_terms
+from ..losses.smoothness import gradient_l1, gradient_l2
+from ..losses.ssim import SSIM
+from ..losses.windowed import WindowedSimilarity
+from ..pair import Pair, Report
+from ..warp import warp
+from .outcome import Refined, read_settings
+
+
+@dataclass(frozen=True)
+class RegTTR:
+    """Settings. The defaults are the `fixed` preset.
+
+    Attributes:
+        steps, learning_rate: Adam's; published rates are 0.1 (abdomen) and 0.025 (cardiac).
+        similarity: ncc+ssim, or a name of `regrefine list similarities`.
+        windows: local NCC windows and their weights, "width:weight ...".
+        ncc_weight, ssim_weight, smooth_weight: l1, l2, l3; ssim_weight 0 is the paper's ablation.
+        smoothness: l1 (released) or l2 (the paper's diffusion).
+        grid_sp: one displacement per grid_sp voxels along each axis.
+        warp: exact, or reg-ttr: the published program's loss warp, which moves N/(N-1) too far.
+        keep: best (the field with the least loss), after-best (the published program's: one step
+            beyond it) or last.
+        patience: stop after so many steps without improvement; 0 never.
+        clip: largest gradient norm; 0 is off. plateau: the published rate scheduler.
+    """
+
+    steps: int = 10
+    learning_rate: float = 0.1
+    similarity: str = "ncc+ssim"
+    windows: str = "5:0.5 9:0.3 13:0.2"
+    ncc_weight: float = 1.0
+    ssim_weight: float = 2.0
+    smooth_weight: float = 1.0
+    smoothness: str = "l1"
+    grid_sp: int = 1
+    warp: str = "exact"
+    keep: str = "best"
+    patience: int = 3
+    clip: float = 0.0
+    plateau: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("smoothness", ("l1", "l2")),
+            ("warp", ("exact", "reg-ttr")),
+            ("keep", ("best", "after-best", "last")),
+        ):
+            if getattr(self, name) not in allowed:
+                found = getattr(self, name)
+                raise RegRefineError(f"setting {name}: {' or '.join(allowed)}, got {found!r}")
+        if self.steps < 0 or self.grid_sp < 1 or self.patience < 0 or self.learning_rate <= 0:
+            raise RegRefineError(
+                "settings: steps and patience cannot be negative, grid_sp is at least 1, "
+                "learning_rate is positive"
+            )
+
+    def window_list(self) -> list[tuple[int, float]]:
+        """Return [(width, weight), ...] of `windows`."""
+        try:
+            parts = [part.split(":") for part in self.windows.replace(",", " ").split()]
+            windows = [(int(width), float(weight)) for width, weight in parts]
+        except ValueError:
+            raise RegRefineError(
+                f"setting windows: 'width:weight ...' is needed, got {self.windows!r}"
+            ) from None
+        if not windows or any(width < 3 or width % 2 == 0 for width, _ in windows):
+            raise RegRefineError(f"setting windows: odd widths from 3 on, got {self.windows!r}")
+        return windows
+
+
+def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
+    """Return the start (1, 3, D, H, W) after Reg-TTR's steps, in voxels.
+
+    Raises:
+        RegRefineError: a setting is unknown or out of range.
+        Cancelled: the report callback dropped the run.
+    """
+    options = read_settings(RegTTR, settings)
+    loss = _Loss(pair, options)
+    parameter = _to_parameter(start, options.grid_sp)
+    run = _Run(options, parameter, report)
+    try:
+        run.descend(loss)
+    except Stopped:
+        run.because = "stopped by the user"
+    return Refined(
+        _from_parameter(run.chosen(), options.grid_sp, pair.shape), run.history, run.because
+    )
+
+
+def _to_parameter(start: Tensor, grid_sp: int) -> Tensor:
+    size = [max(1, n // grid_sp) for n in start.shape[2:]]
+    if grid_sp == 1:
+        return start.detach().clone()
+    return F.interpolate(start.detach(), size, mode="trilinear", align_corners=False) / grid_sp
+
+
+def _from_parameter(parameter: Tensor, grid_sp: int, shape: tuple[int, int, int]) -> Tensor:
+    if grid_sp == 1:
+        return parameter
+    return F.interpolate(parameter * grid_sp, shape, mode="trilinear", align_corners=False)
+
+
+class _Loss:
+    """The terms of L by name, for a parameter on the (pooled) grid."""
+
+    def __init__(self, pair: Pair, options: RegTTR):
+        def pool(x: Tensor) -> Tensor:
+            return x if options.grid_sp == 1 else F.avg_pool3d(x, options.grid_sp)
+
+        self.options = options
+        self.moving, fixed = pool(pair.moving), pool(pair.fixed)
+        mask = None if pair.fixed_mask is None else pool(pair.fixed_mask)
+        if options.similarity == "ncc+ssim":
+            terms = [
+                (options.ncc_weight * weight, term)
+                for weight, term in multi_window_terms(options.window_list())
+            ]
+            if options.ssim_weight:
+                terms.append((options.ssim_weight, SSIM()))
+            self.similarity = WindowedSimilarity(fixed, terms, mask)
+        else:
+            measure = registry.find("similarity", options.similarity)
+            self.similarity = lambda moved: options.ncc_weight * measure(fixed, moved, mask)
+
+    def __call__(self, parameter: Tensor) -> dict[str, Tensor]:
+        moved = warp(self.moving, parameter, convention=self.options.warp)
+        smooth = gradient_l1 if self.options.smoothness == "l1" else gradient_l2
+        return {
+            "similarity": self.similarity(moved),
+            "smoothness": self.options.smooth_weight * smooth(parameter),
+        }
+
+
+class _Run:
+    """The descent and its bookkeeping.
+
+    Losses are read late on a GPU (two steps), so that the loop never waits for the device; fields
+    are kept until their loss is known.
+    """
+
+    def __init__(self, options: RegTTR, parameter: Tensor, report: Report):
+        self.options, self.report = options, report
+        self.parameter = parameter.requires_grad_()
+        fused = parameter.device.type != "mps" and torch.__version__ >= "2.4"
+        self.optimiser = torch.optim.Adam([parameter], lr=options.learning_rate, fused=fused)
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser, factor=0.5, patience=2
+        )
+        self.lag = 2 if parameter.device.type == "cuda" and not options.plateau else 0
+        self.pending: deque[tuple[int, _LateValues, Tensor]] = deque()
+        self.best_field = parameter.detach().clone()
+        self.least = float("inf")
+        self.without_gain = 0
+        self.history: list[dict[str, float]] = []
+        self.because = "all steps done"
+
+    def descend(self, loss: _Loss) -> None:
+        """Take the steps; settle what each gave as soon as its loss is known."""
+        for step in range(self.options.steps):
+            before, values = self._step(loss)
+            self.pending.append((step, values, before))
+            while len(self.pending) > self.lag:
+                self._settle(*self.pending.popleft())
+            if self.options.patience and self.without_gain >= self.options.patience:
+                self.because = f"no gain in {self.options.patience} steps"
+                break
+        while self.pending:
+            self._settle(*self.pending.popleft())
+
+    def _step(self, loss: _Loss) -> tuple[Tensor, _LateValues]:
+        self.optimiser.zero_grad()
+        keeps_best = self.options.keep == "best"
+        before = self.parameter.detach().clone() if keeps_best else self.parameter.detach()
+        terms = loss(self.parameter)
+        total = terms["similarity"] + terms["smoothness"]
+        total.backward()
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_([self.parameter], self.options.clip)
+        self.optimiser.step()
+        values = _LateValues({**terms, "total": total})
+        after = self.parameter.detach().clone() if self.options.keep == "after-best" else before
+        return after, values
+
+    def _settle(self, step: int, values: _LateValues, field: Tensor) -> None:
+        terms = values.read()
+        total = terms["total"]
+        if self.options.plateau and step % 2 == 0:
+            self.scheduler.step(total)
+        if total < self.least:
+            self.least, self.best_field, self.without_gain = total, field, 0
+        else:
+            self.without_gain += 1
+        self.history.append({"step": step, **terms})
+        self.report(
+            Progress("refine", step, self.options.steps, loss=terms, displacement=self._present())
+        )
+
+    def _present(self) -> Tensor | None:
+        return self.parameter.detach() if self.options.grid_sp == 1 else None
+
+    def chosen(self) -> Tensor:
+        """Return the parameter that the run ends with."""
+        if self.options.keep == "last" or not self.history:
+            return self.parameter.detach()
+        return self.best_field
+
+
+class _LateValues:
+    """Scalars on their way from the device: asked for now, read later without stopping the queue."""
+
+    def __init__(self, values: dict[str, Tensor]):
+        self.names = list(values)
+        stacked = torch.stack([v.detach() for v in values.values()])
+        self.event = None
+        if stacked.device.type == "cuda":
+            self.host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+            self.host.copy_(stacked, non_blocking=True)
+            self.event = torch.cuda.Event()
+            self.event.record()
+        else:
+            self.host = stacked
+
+    def read(self) -> dict[str, float]:
+        """Return the values by name."""
+        if self.event is not None:
+            self.event.synchronize()
+        return dict(zip(self.names, self.host.tolist(), strict=True))
