@@ -1,0 +1,184 @@
+"""The job folder: how a run travels between two processes, as plain arrays and JSON.
+
+job.json names the grids, the job and the arrays (.npy beside it); result.json likewise. Both sides,
+the program that asks (Slicer, with numpy alone) and the worker, use this file. The JSON file is
+written last and in one go, so a folder that has one is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .geometry import DisplacementField, Geometry, Volume
+from .job import PROTOCOL, Extras, Job, RegRefineError, Result
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+_EXTRA_VOLUMES = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
+_EXTRA_POINTS = ("fixed_landmarks", "moving_landmarks")
+
+
+def write_job(
+    folder: Path, fixed: Volume, moving: Volume, job: Job, extras: Extras | None = None
+) -> None:
+    """Write all that `register` takes into `folder`, which is made if need be.
+
+    Raises:
+        RegRefineError: the folder cannot be written (a full disk, for one).
+    """
+    extras = extras or Extras()
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (JOB_FILE, RESULT_FILE, "stop", "abort"):  # of an earlier run
+            (folder / name).unlink(missing_ok=True)
+        record: dict[str, Any] = {"protocol": PROTOCOL, "job": job.to_json()}
+        record["fixed"] = _save(folder, "fixed", fixed)
+        record["moving"] = _save(folder, "moving", moving)
+        for name in _EXTRA_VOLUMES:
+            record[name] = _save(folder, name, getattr(extras, name))
+        for name in _EXTRA_POINTS:
+            record[name] = _listed(getattr(extras, name))
+        if extras.initial is None or isinstance(extras.initial, DisplacementField):
+            record["initial"] = _save(folder, "initial", extras.initial)
+        else:
+            record["initial"] = {"matrix": _listed(extras.initial)}
+        _write_json(folder / JOB_FILE, record)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def read_job(folder: Path) -> tuple[Volume, Volume, Job, Extras]:
+    """Return what `write_job` wrote: fixed, moving, job, extras.
+
+    Raises:
+        RegRefineError: the folder is not there or incomplete, or of another protocol.
+    """
+    folder = Path(folder)
+    record = _read_json(folder / JOB_FILE)
+    extras: dict[str, Any] = {}
+    try:
+        fixed = _load(folder, record["fixed"])
+        moving = _load(folder, record["moving"])
+        for name in _EXTRA_VOLUMES:
+            extras[name] = _load(folder, record[name]) if record[name] else None
+        for name in _EXTRA_POINTS:
+            extras[name] = None if record[name] is None else np.array(record[name], dtype=float)
+        extras["initial"] = _load_initial(folder, record["initial"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+    return fixed, moving, Job.from_json(record["job"]), Extras(**extras)
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write a result into `folder`.
+
+    Raises:
+        RegRefineError: the folder cannot be written (a full disk, for one).
+    """
+    folder = Path(folder)
+    names = ("field", "warped", "warped_labels", "inverse", "jacobian")
+    try:
+        arrays = {name: _save(folder, name, getattr(result, name)) for name in names}
+        _write_json(folder / RESULT_FILE, {**result.to_json(), "arrays": arrays})
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def read_result(folder: Path) -> Result:
+    """Return what `write_result` wrote.
+
+    Raises:
+        RegRefineError: the folder is not there or incomplete, or of another protocol.
+    """
+    folder = Path(folder)
+    record = _read_json(folder / RESULT_FILE)
+    try:
+        arrays: dict[str, Any] = {
+            name: _load(folder, entry) if entry else None
+            for name, entry in record["arrays"].items()
+        }
+        return Result(
+            **arrays,
+            affine=np.array(record["affine_fixed_to_moving_ras"], dtype=float),
+            inverse_residual_mm=record["inverse_residual_mm"],
+            before=record["before"],
+            affine_only=record["affine_only"],
+            after=record["after"],
+            history=record["history"],
+            seconds=record["seconds"],
+            peak_memory_mb=record["peak_memory_mb"],
+            versions=record["versions"],
+            device=record["device"],
+            job=Job.from_json(record["job"]),
+            warnings=record["warnings"],
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def _save(folder: Path, name: str, value: Volume | DisplacementField | None) -> Any:
+    if value is None:
+        return None
+    is_field = isinstance(value, DisplacementField)
+    array = value.vectors if isinstance(value, DisplacementField) else value.array
+    np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    kind = "field" if is_field else "volume"
+    return {"kind": kind, "file": f"{name}.npy", "affine": _listed(value.geometry.affine)}
+
+
+def _load(folder: Path, entry: dict[str, Any]) -> Any:
+    array = np.load(folder / entry["file"], allow_pickle=False)
+    geometry = Geometry(array.shape[:3], np.array(entry["affine"]))
+    return {"field": DisplacementField, "volume": Volume}[entry["kind"]](array, geometry)
+
+
+def _load_initial(folder: Path, entry: dict[str, Any] | None) -> Any:
+    if entry is None:
+        return None
+    return np.array(entry["matrix"]) if "matrix" in entry else _load(folder, entry)
+
+
+def _listed(array: Any) -> Any:
+    return None if array is None else np.asarray(array, dtype=float).tolist()
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(record, default=_plain), encoding="ascii")
+    unfinished.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays, which json does not know, as Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path.parent, error) from error
+    if record.get("protocol") != PROTOCOL:
+        raise RegRefineError(
+            f"{path}: written by another version of RegRefine (protocol "
+            f"{record.get('protocol')}, here {PROTOCOL}); start the program again"
+        )
+    return record
+
+
+def _unwritable(folder: Path, error: OSError) -> RegRefineError:
+    return RegRefineError(
+        f"the folder {folder} cannot be written ({error.strerror or error}); "
+        "free some space on its disk or choose another folder"
+    )
+
+
+def _unreadable(folder: Path, error: Exception) -> RegRefineError:
+    return RegRefineError(f"the folder {folder} is incomplete or damaged ({error}); run it again")
