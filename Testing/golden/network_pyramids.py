@@ -1,0 +1,34 @@
+"""Golden rows of the coarse-to-fine networks: RDP, LapWarp, MemWarp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from golden.networks import Golden, Kind
+
+
+def rdp_options(golden: Golden) -> dict[str, Any]:
+    """Channels at full size."""
+    return {"channels": golden.shapes["encoder_moving.conv0.main.weight"][0]}
+
+
+def lapwarp_options(golden: Golden) -> dict[str, Any]:
+    """Channels at full size and the large kernel."""
+    return {
+        "start_channel": golden.shapes["eninput.layer.0.weight"][0],
+        "large_kernel": golden.shapes["ec3.layer.large.0.weight"][2:],
+    }
+
+
+def memwarp_options(golden: Golden) -> dict[str, Any]:
+    """The pyramid's, and the number of memories and the width of what writes their filters."""
+    prefix = "mem_warp.get_memory_filters.generate_filters"
+    hidden, slots = golden.shapes[f"{prefix}.0.weight"]
+    return {**lapwarp_options(golden), "hidden": hidden, "slots": slots}
+
+
+KINDS = {
+    "rdp": Kind("networks.rdp:RDP", rdp_options),
+    "lapwarp": Kind("networks.lapwarp:LapWarp", lapwarp_options),
+    "memwarp": Kind("networks.memwarp:MemWarp", memwarp_options),
+}
