@@ -25,6 +25,7 @@ class Row(NamedTuple):
 STARTS: dict[str, Row] = {
     "none": Row("starts.simple:zero", "no displacement: the refinement does all the work"),
     "initial": Row("starts.simple:initial", "the transform given with --init"),
+    "convexadam": Row("starts.convexadam:predict", "dense search on MIND features (ConvexAdam)"),
 }
 
 # class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
@@ -39,6 +40,7 @@ NETWORKS: dict[str, Row] = {
 REFINEMENTS: dict[str, Row] = {
     "none": Row("refine.none:refine", "keep the start as it is"),
     "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
+    "convexadam-adam": Row("refine.convexadam_adam:refine", "Adam on MIND features (ConvexAdam)"),
 }
 
 # loss(fixed, moving, mask=None) -> scalar tensor, smaller is better

@@ -45,6 +45,8 @@ def warp(
 
     Differentiable in the displacement, and in the image unless the image needs no gradient.
     """
+    if convention == "reg-ttr":
+        return _grid_sample(image, _published_points(image, displacement), mode, padding, False)
     size = image.shape[2:]
     grid = identity(tuple(displacement.shape[2:]), displacement)  # type: ignore[arg-type]
     parts = []
@@ -57,19 +59,40 @@ def warp(
     return _grid_sample(image, points, mode, padding)
 
 
+def sample(
+    image: Tensor, positions: Tensor, *, mode: str = "linear", padding: str = "zeros"
+) -> Tensor:
+    """Return `image` (N, C, D, H, W) at voxel positions (N, 3, d, h, w), component c on axis c."""
+    points = [positions[:, a] * (2.0 / max(image.shape[2 + a] - 1, 1)) - 1.0 for a in (2, 1, 0)]
+    return _grid_sample(image, torch.stack(points, dim=-1), mode, padding)
+
+
+def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
+    """Return the points of x + u * N/(N-1), rounded as the published programs round them.
+
+    Adam turns the sign of a tiny gradient into a whole step, and near whole voxels that sign hangs
+    on the last bit of the position (ConvexAdam and Reg-TTR build their positions this way).
+    """
+    n = displacement.shape[0]
+    half = displacement.new_tensor([max(m - 1, 1) / 2 for m in image.shape[2:]])
+    one = torch.eye(3, 4).to(displacement).expand(n, -1, -1)
+    grid = F.affine_grid(one, [n, 1, *displacement.shape[2:]], align_corners=False)
+    return grid + (displacement / half.view(1, 3, 1, 1, 1)).permute(0, 2, 3, 4, 1).flip(-1)
+
+
 def _position(x: Tensor, u: Tensor, n: int, convention: str) -> Tensor:
     stretch = n / max(n - 1, 1)
     if convention == "exact":
         return x + u
-    if convention == "reg-ttr":
-        return x + u * stretch
     if convention == "half-voxel":
         return (x + u) * stretch - 0.5
     raise ValueError(f"convention: one of {', '.join(CONVENTIONS)}, got {convention!r}")
 
 
-def _grid_sample(image: Tensor, points: Tensor, mode: str, padding: str) -> Tensor:
-    """grid_sample with align_corners, split so that all CPU threads work on a single pair.
+def _grid_sample(
+    image: Tensor, points: Tensor, mode: str, padding: str, align_corners: bool = True
+) -> Tensor:
+    """grid_sample split so that all CPU threads work on a single pair.
 
     On a CPU torch runs grid_sample in parallel over the batch only; points are independent, so one
     pair's points are dealt out as a batch over the same (expanded, not copied) image.
@@ -85,10 +108,10 @@ def _grid_sample(image: Tensor, points: Tensor, mode: str, padding: str) -> Tens
         or count % threads != 0
     )
     if whole:
-        return F.grid_sample(image, points, torch_mode, padding, align_corners=True)
+        return F.grid_sample(image, points, torch_mode, padding, align_corners)
     split = points.reshape(threads, 1, 1, count // threads, 3)
     sampled = F.grid_sample(
-        image.expand(threads, -1, -1, -1, -1), split, torch_mode, padding, align_corners=True
+        image.expand(threads, -1, -1, -1, -1), split, torch_mode, padding, align_corners
     )
     return sampled.transpose(0, 1).reshape(1, image.shape[1], *points.shape[1:4])
 

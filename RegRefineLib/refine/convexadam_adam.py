@@ -1,0 +1,158 @@
+"""ConvexAdam's continuous stage: Adam on a smoothed field, comparing MIND features.
+
+The field is three successive 3^3 box averages (nearly a cubic B-spline) of a free parameter on a
+grid of cells; loss = 12 * mean squared feature difference + smoothness * sum over the axes of the
+mean squared forward difference. Recipes:
+
+* fixed (default): exact positions, cells placed where pooling has them, and the field of least loss
+  among all steps, the last one included.
+* released: the published program's numbers. It moves u * N/(N-1), resizes with a remainder
+  stretched over the grid, throws the last step away and does nothing when the smoothness is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..discrete import pool, unpool
+from ..job import Progress, RegRefineError, Stopped
+from ..mind import features
+from ..pair import Pair, Report
+from ..warp import warp
+from .outcome import Refined, read_settings
+
+RECIPES = ("fixed", "released")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the Adam stage; the published program's names in brackets.
+
+    Attributes:
+        recipe: fixed or released.
+        mind_radius, mind_dilation: of the MIND features, in voxels [mind_r, mind_d].
+        spacing: edge of a cell of the optimised grid in voxels [grid_sp_adam].
+        steps: Adam iterations [selected_niter]; released takes effect of one less.
+        learning_rate: Adam's, in cells.
+        smoothness: weight of the regulariser [lambda_weight].
+        smoothing: odd width of three box averages of the final field, or 0 [selected_smooth].
+    """
+
+    recipe: str = "fixed"
+    mind_radius: int = 1
+    mind_dilation: int = 2
+    spacing: int = 2
+    steps: int = 80
+    learning_rate: float = 1.0
+    smoothness: float = 1.25
+    smoothing: int = 0
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise RegRefineError(f"recipe: one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if min(self.mind_radius, self.mind_dilation, self.spacing) < 1 or self.steps < 0:
+            raise RegRefineError(
+                "mind_radius, mind_dilation and spacing: 1 or more, steps: 0 or more are needed"
+            )
+        if self.smoothing and self.smoothing % 2 == 0:
+            raise RegRefineError(f"setting smoothing: 0 or an odd width, got {self.smoothing}")
+
+
+def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
+    """Return the start refined by Adam, (1, 3, D, H, W) in voxels, and one record per step.
+
+    Raises:
+        RegRefineError: a setting is wrong or the images are smaller than a cell.
+    """
+    chosen = read_settings(Settings, settings)
+    released = chosen.recipe == "released"
+    if min(pair.shape) < chosen.spacing:
+        raise RegRefineError(
+            f"convexadam-adam: cells of {chosen.spacing} voxels do not fit in an image of "
+            f"{' x '.join(map(str, pair.shape))}; set spacing to 1"
+        )
+    if chosen.steps == 0 or (released and chosen.smoothness == 0):
+        return Refined(_smooth(_to_grid(start, pair.shape), chosen.smoothing))
+    fixed, moving = _cell_features(pair, chosen)
+    cells: tuple[int, int, int] = tuple(fixed.shape[2:])  # type: ignore[assignment]
+    if released:
+        parameter = _to_grid(start, cells) / chosen.spacing
+    else:
+        parameter = pool(start, chosen.spacing) / chosen.spacing
+    field, history, stopped = _optimise(fixed, moving, parameter, chosen, report)
+    if released:
+        full = _to_grid(field * chosen.spacing, pair.shape)
+    else:
+        full = unpool(field, chosen.spacing, pair.shape)
+    return Refined(_smooth(full, chosen.smoothing), history, stopped)
+
+
+@torch.no_grad()
+def _cell_features(pair: Pair, settings: Settings) -> tuple[Tensor, Tensor]:
+    fixed, moving = (
+        pool(features(image, settings.mind_radius, settings.mind_dilation), settings.spacing)
+        for image in (pair.fixed, pair.moving)
+    )
+    return fixed, moving
+
+
+def _optimise(
+    fixed: Tensor, moving: Tensor, start: Tensor, settings: Settings, report: Report
+) -> tuple[Tensor, list[dict[str, float]], str]:
+    """Return the field in cells, the history and why it ended."""
+    released = settings.recipe == "released"
+    parameter = start.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([parameter], lr=settings.learning_rate)
+    evaluations = settings.steps if released else settings.steps + 1
+    best, least = _smooth(start, 3), float("inf")
+    history: list[dict[str, float]] = []
+    for step in range(evaluations):
+        adam.zero_grad()
+        field = _smooth(parameter, 3)
+        data = _difference(fixed, moving, field, released)
+        smoothness = settings.smoothness * _roughness(field)
+        total = data + smoothness
+        if released or total.item() < least:
+            best, least = field.detach(), total.item()
+        terms = {"total": total.item(), "mind": data.item(), "smoothness": smoothness.item()}
+        history.append({"step": float(step), **terms})
+        try:
+            report(Progress("refine", step, evaluations, loss=terms))
+        except Stopped:
+            return best, history, "stopped"
+        if step + 1 < evaluations:
+            total.backward()
+            adam.step()
+    return best, history, ""
+
+
+def _difference(fixed: Tensor, moving: Tensor, field: Tensor, released: bool) -> Tensor:
+    warped = warp(moving, field, convention="reg-ttr" if released else "exact")
+    return 12 * F.mse_loss(warped, fixed)
+
+
+def _roughness(field: Tensor) -> Tensor:
+    """Return the sum over the axes of the mean squared forward difference."""
+    axes = [axis for axis in (2, 3, 4) if field.shape[axis] > 1]
+    return sum((field.diff(dim=axis).square().mean() for axis in axes), field.new_zeros(()))
+
+
+def _smooth(field: Tensor, width: int) -> Tensor:
+    """Return three box averages of `width`, zeros outside counted; 0 leaves the field as it is."""
+    if width:
+        for _ in range(3):
+            field = F.avg_pool3d(field, width, stride=1, padding=width // 2)
+    return field
+
+
+def _to_grid(displacement: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return the values trilinearly on another grid, not rescaled (as published)."""
+    if tuple(displacement.shape[2:]) == shape:
+        return displacement
+    return F.interpolate(displacement, size=shape, mode="trilinear", align_corners=False)
