@@ -1,4 +1,4 @@
-"""Golden rows of the coarse-to-fine networks: RDP, LapWarp, MemWarp."""
+"""Golden rows of the coarse-to-fine networks: RDP, LapWarp, MemWarp, CorrMLP."""
 
 from __future__ import annotations
 
@@ -27,8 +27,17 @@ def memwarp_options(golden: Golden) -> dict[str, Any]:
     return {**lapwarp_options(golden), "hidden": hidden, "slots": slots}
 
 
+def corrmlp_options(golden: Golden) -> dict[str, Any]:
+    """Channels at full size."""
+    return {
+        "encoder_channels": golden.shapes["Encoder.Convblock_1.Conv_1.weight"][0],
+        "decoder_channels": golden.shapes["Decoder.mlp_11.Conv.weight"][0],
+    }
+
+
 KINDS = {
     "rdp": Kind("networks.rdp:RDP", rdp_options),
     "lapwarp": Kind("networks.lapwarp:LapWarp", lapwarp_options),
     "memwarp": Kind("networks.memwarp:MemWarp", memwarp_options),
+    "corrmlp": Kind("networks.corrmlp:CorrMLP", corrmlp_options),
 }
