@@ -4,7 +4,8 @@ Heinrich et al., "Towards realtime multimodal fusion for image-guided interventi
 self-similarities" (MICCAI 2013), as ConvexAdam and ICON compute it. For each of the twelve pairs
 (p, q) of neighbours at distance `dilation` whose difference has squared length 2 dilation^2,
 
-    d = mean over a (2 radius + 1)^3 box of (I(x + p) - I(x + q))^2,   feature = exp(-(d - min d) / v)
+    d = mean over a (2 radius + 1)^3 box of (I(x + p) - I(x + q))^2
+    feature = exp(-(d - min d) / v)
 
 with v = the mean of d - min d over the twelve, held within [0.001, 1000] times its image mean. Both
 programs order the channels as `PAIRS` does. Edges continue: voxels outside repeat the nearest.
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Offset = tuple[int, int, int]
+AXES = (2, 3, 4)
 
 # Directions (0, 1, 2) are array axes; each channel compares two neighbours.
 PAIRS: tuple[tuple[Offset, Offset], ...] = (
@@ -42,8 +44,7 @@ def features(
 ) -> Tensor:
     """Return MIND-SSC of `image` (N, 1, D, H, W): (N, 12, D, H, W) in (0, 1].
 
-    Unchanged by a * image + b for a > 0. Differentiable; the twelve intermediate maps are computed
-    again in the backward pass instead of being kept.
+    Unchanged by a * image + b for a other than 0. Differentiable, once.
 
     Args:
         radius: of the box, in voxels.
@@ -81,55 +82,71 @@ def _level(variance: Tensor, mask: Tensor | None) -> Tensor:
     return (variance * mask).sum(dim=axes, keepdim=True) / total
 
 
-def _distance(image: Tensor, pair: tuple[Offset, Offset], radius: int, dilation: int) -> Tensor:
-    """Return one pair's mean squared difference (N, 1, D, H, W)."""
-    padded = F.pad(image, [dilation] * 6, mode="replicate")
-    first, second = (_shifted(padded, offset, dilation) for offset in pair)
-    return _box_mean((first - second).square(), radius)
+def _difference(padded: Tensor, pair: tuple[Offset, Offset], dilation: int) -> Tensor:
+    """Return I(x + p) - I(x + q) (N, 1, D, H, W) of an image padded by `dilation`."""
+    return _shifted(padded, pair[0], dilation) - _shifted(padded, pair[1], dilation)
 
 
 def _shifted(padded: Tensor, offset: Offset, dilation: int) -> Tensor:
     """Return the view I(x + dilation * offset) of an image padded by `dilation`."""
-    for axis, step in zip((2, 3, 4), offset, strict=True):
+    for axis, step in zip(AXES, offset, strict=True):
         padded = padded.narrow(axis, dilation * (1 + step), padded.shape[axis] - 2 * dilation)
     return padded
 
 
-def _box_mean(x: Tensor, radius: int) -> Tensor:
-    """Return box means (N, 1, D, H, W), edges continued: narrow windows are quickest as shifts."""
-    for axis, place in ((4, 0), (3, 2), (2, 4)):
-        ends = [0] * 6
-        ends[place] = ends[place + 1] = radius
+def _box_sum(x: Tensor, radius: int, *, adjoint: bool = False) -> Tensor:
+    """Return box sums of (N, 1, D, H, W), edges continued: narrow windows are quickest as shifts.
+
+    Along an axis the first voxel stands in radius - i times for those missing before voxel i, and
+    the last one likewise; in the adjoint it receives what they would have.
+    """
+    for axis in AXES:
         n = x.shape[axis]
-        padded = F.pad(x, ends, mode="replicate")
-        x = padded.narrow(axis, 0, n) + padded.narrow(axis, 1, n)
-        for offset in range(2, 2 * radius + 1):
-            x += padded.narrow(axis, offset, n)
-    return x / (2 * radius + 1) ** 3
+        total = x.clone()
+        for step in range(1, min(radius, n - 1) + 1):
+            total.narrow(axis, step, n - step).add_(x.narrow(axis, 0, n - step))
+            total.narrow(axis, 0, n - step).add_(x.narrow(axis, step, n - step))
+        rim = min(radius, n)
+        missing = torch.arange(radius, radius - rim, -1, dtype=x.dtype, device=x.device)
+        missing = missing.view([-1 if a == axis else 1 for a in range(5)])
+        for first, start, weights in ((0, 0, missing), (n - 1, n - rim, missing.flip(axis))):
+            one, several = (first, 1), (start, rim)
+            if adjoint:
+                lost = (x.narrow(axis, *several) * weights).sum(dim=axis, keepdim=True)
+                total.narrow(axis, *one).add_(lost)
+            else:
+                total.narrow(axis, *several).addcmul_(x.narrow(axis, *one), weights)
+        x = total
+    return x
 
 
 class _Distances(torch.autograd.Function):
-    """The twelve distances (N, 12, D, H, W); backward goes through one of them at a time."""
+    """The twelve distances (N, 12, D, H, W); only the image is kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, radius: int, dilation: int) -> Tensor:
         ctx.save_for_backward(image)
         ctx.window = (radius, dilation)
+        padded = F.pad(image, [dilation] * 6, mode="replicate")
         out = image.new_empty((image.shape[0], len(PAIRS), *image.shape[2:]))
         for channel, pair in enumerate(PAIRS):
-            out[:, channel : channel + 1] = _distance(image, pair, radius, dilation)
-        return out
+            squares = _difference(padded, pair, dilation).square_()
+            out[:, channel : channel + 1] = _box_sum(squares, radius)
+        return out.div_((2 * radius + 1) ** 3)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (image,) = ctx.saved_tensors
-        image = image.detach().requires_grad_()
-        total = torch.zeros_like(image)
+        radius, dilation = ctx.window
+        with torch.enable_grad():
+            leaf = image.detach().requires_grad_()
+            padded = F.pad(leaf, [dilation] * 6, mode="replicate")
+        gradient = torch.zeros_like(padded)
         for channel, pair in enumerate(PAIRS):
-            with torch.enable_grad():
-                distance = _distance(image, pair, *ctx.window)
-            (part,) = torch.autograd.grad(
-                distance, image, grad_outputs[0][:, channel : channel + 1]
-            )
-            total += part
-        return total, None, None
+            by_square = _box_sum(grad_outputs[0][:, channel : channel + 1], radius, adjoint=True)
+            slope = by_square.mul_(_difference(padded.detach(), pair, dilation))
+            _shifted(gradient, pair[0], dilation).add_(slope)
+            _shifted(gradient, pair[1], dilation).sub_(slope)
+        gradient.mul_(2 / (2 * radius + 1) ** 3)
+        (result,) = torch.autograd.grad(padded, leaf, gradient)
+        return result, None, None
