@@ -34,6 +34,15 @@ NETWORKS: dict[str, Row] = {
     "voxelmorph-strided": Row(
         "networks.voxelmorph:VoxelMorphStrided", "VoxelMorph-1/-2 of the TransMorph paper"
     ),
+    "voxelmorph-pairwise": Row(
+        "networks.voxelmorph_pairwise:VoxelMorphPairwise", "VoxelMorph of the package since 0.3"
+    ),
+    "transmorph": Row("networks.transmorph:TransMorph", "Swin encoder, convolutional decoder"),
+    "transmorph-cardiac": Row(
+        "networks.transmorph:TransMorphCardiac", "TransMorph for short-axis stacks"
+    ),
+    "fouriernet": Row("networks.fouriernet:FourierNet", "a band-limited field, decoded exactly"),
+    "fouriernet-plus": Row("networks.fouriernet:FourierNetPlus", "band-limited images as well"),
 }
 
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)

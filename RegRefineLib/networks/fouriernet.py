@@ -8,6 +8,9 @@ in voxels and any batch goes. Image sizes are multiples of 16.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +51,14 @@ class _BandLimited(nn.Module):
     def __init__(self, int_steps: int) -> None:
         super().__init__()
         self.int_steps = int_steps
+
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the start channels that a file's shapes show."""
+        first = [shape for name, shape in shapes.items() if name.endswith("eninput.0.weight")]
+        return {"start_channels": first[0][0]} if first else {}
 
     def low_resolution(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the network's own output (N, 3, D/4, H/4, W/4)."""

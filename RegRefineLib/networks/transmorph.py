@@ -6,7 +6,8 @@ argument order are the published program's: voxels, moving first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -25,6 +26,29 @@ SIZES: dict[str, dict[str, Any]] = {
     "large": {"embed": 128, "depths": (2, 2, 12, 2), "heads": (4, 4, 8, 16)},
 }
 FULL_SIZE_CHANNELS = 16
+
+
+# windows of the published programs, for telling them apart by the size of their bias tables
+WINDOWS = ((5, 6, 7), (4, 4, 1), (6, 6, 7))
+
+
+def _infer(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return size and window that a file's shapes show; the window only if it is a usual one."""
+
+    def first(ending: str) -> tuple[int, ...]:
+        return next((s for n, s in shapes.items() if n.endswith(ending)), (0, 0))
+
+    embed = first("patch_embed.norm.weight")[0]
+    blocks = {n.split(".blocks.")[1].split(".")[0] for n in shapes if ".layers.2.blocks." in n}
+    rows = first("relative_position_bias_table")[0]
+    found: dict[str, Any] = {}
+    for name, values in SIZES.items():
+        if (values["embed"], values["depths"][2]) == (embed, len(blocks)):
+            found["size"] = name
+    for window in WINDOWS:
+        if prod(2 * n - 1 for n in window) == rows:
+            found["window"] = window
+    return found
 
 
 def _size(name: str) -> dict[str, Any]:
@@ -102,6 +126,18 @@ class TransMorph(nn.Module):
         nn.init.normal_(self.reg_head[0].weight, std=1e-5)  # type: ignore[arg-type]
         nn.init.zeros_(self.reg_head[0].bias)  # type: ignore[arg-type]
 
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        found = _infer(shapes)
+        if "up0.conv1.0.weight" in shapes and "up4.conv1.0.weight" in shapes:
+            deep, shallow = shapes["up0.conv1.0.weight"], shapes["up4.conv1.0.weight"]
+            found["transformer_skips"] = deep[1] > 2 * deep[0]
+            found["convolution_skips"] = shallow[1] > shapes["c1.0.weight"][0]
+        return found
+
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
         images = torch.cat([moving, fixed], dim=1)
@@ -142,6 +178,13 @@ class TransMorphCardiac(nn.Module):
         super().__init__()
         self.int_steps = int_steps
         self.model = TransMorph(size, window, drop_path=drop_path)
+
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        return _infer(shapes)
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the velocity (N, 3, D/2, H/2, W/2) in voxels of its grid."""

@@ -8,7 +8,9 @@ resolution by default; a pure displacement is `int_steps=0`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from ..job import RegRefineError
 from ..warp import warp
 from .velocity import exponential, rescale
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
@@ -44,6 +48,16 @@ def _flow_head(channels: int) -> nn.Conv3d:
 def _double(x: Tensor, skip: Tensor) -> Tensor:
     """Return nearest-neighbour x2 of `x`, with `skip` behind it."""
     return torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skip], dim=1)
+
+
+def _widths(shapes: Shapes, pattern: str) -> list[int]:
+    """Return the output features of the weights whose whole name fits `pattern`, in order."""
+    found = {
+        int(match.group(1)): shape[0]
+        for name, shape in shapes.items()
+        if (match := re.fullmatch(pattern + r"\.weight", name))
+    }
+    return [found[i] for i in sorted(found)]
 
 
 class _PoolingUNet(nn.Module):
@@ -121,6 +135,52 @@ class VoxelMorph(nn.Module):
         self.stride = 2 ** len(encoder)
         self.unet_model = _PoolingUNet(encoder, decoder, half_resolution)
         self.flow = _flow_head(self.unet_model.width)
+
+    @classmethod
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a published file was made with.
+
+        Features come from the shapes; how the flow is integrated cannot be seen in them and comes
+        from the constructor arguments that torch and Keras files keep, if they do.
+        """
+        unet = r"unet_model\.{}\.(\d+)\.{}main"
+        options: dict[str, Any] = {
+            "encoder": _widths(shapes, unet.format("encoder", r"0\.")),
+            "decoder": _widths(shapes, unet.format("decoder", r"0\."))
+            + _widths(shapes, unet.format("remaining", "")),
+        }
+        names = {"int_steps": "int_steps", "int_downsize": "int_downsize"}
+        names["unet_half_res"] = "half_resolution"
+        for theirs, ours in names.items():
+            if isinstance(config.get(theirs), (bool, int)):
+                options[ours] = config[theirs]
+        return options
+
+    @classmethod
+    def rename(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state under torch names, where a Keras file names its layers otherwise.
+
+        Keras numbers the decoder from the finest level, torch from the coarsest.
+        """
+        levels = sum(bool(re.search(r"enc_conv_\d+_0/kernel$", name)) for name in state)
+        renamed = {}
+        for name, tensor in state.items():
+            layer, _, kind = name.rpartition("/")
+            parameter = {"kernel": "weight", "bias": "bias"}.get(kind)
+            numbers = [int(n) for n in re.findall(r"_(\d+)", layer)]
+            if parameter is None:
+                target = name
+            elif "enc_conv" in layer:
+                target = f"unet_model.encoder.{numbers[0]}.{numbers[1]}.main.{parameter}"
+            elif "final_conv" in layer:
+                target = f"unet_model.remaining.{numbers[0]}.main.{parameter}"
+            elif "dec_conv" in layer:
+                level = levels - 1 - numbers[0]
+                target = f"unet_model.decoder.{level}.{numbers[1]}.main.{parameter}"
+            else:
+                target = f"flow.{parameter}" if layer.endswith("flow") else name
+            renamed[target] = tensor
+        return renamed
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return what is integrated and, in training, regularised (the "pre-integration flow").
@@ -200,6 +260,13 @@ class VoxelMorphStrided(nn.Module):
         self.stride = 2 ** len(encoder)
         self.unet_model = _StridedUNet(encoder, decoder)
         self.flow = _flow_head(self.unet_model.width)
+
+    @classmethod
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the features that a file's shapes show."""
+        unet = r"unet_model\.{}\.(\d+)\.main"
+        up = _widths(shapes, unet.format("uparm")) + _widths(shapes, unet.format("extras"))
+        return {"encoder": _widths(shapes, unet.format("downarm")), "decoder": up}
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from golden.networks import Golden, Kind
+from RegRefineLib.networks.fouriernet import FourierNet
 
 
 def options(golden: Golden) -> dict[str, Any]:
     """Start channels from the first convolution."""
-    shapes = golden.shapes
-    first = next(s for n, s in shapes.items() if n.endswith("eninput.0.weight"))
-    return {"start_channels": first[0]}
+    return FourierNet.infer(golden.shapes, {})
 
 
 KINDS = {
