@@ -20,12 +20,12 @@ _STAND_INS = {"bool": np.uint8, "float16": np.float32, "longdouble": np.float64}
 
 def flip_points(points: ArrayLike) -> FloatArray:
     """Return points or vectors (..., 3) in LPS mm of RAS mm, and as well the other way round."""
-    return np.asarray(points, dtype=np.float64) * SIGNS
+    return np.asarray(points, dtype=np.float64) * SIGNS + 0.0  # no -0
 
 
 def flip_matrix(matrix: ArrayLike) -> FloatArray:
     """Return the 4x4 between LPS mm points of one between RAS mm points, and the other way."""
-    return FLIP @ np.asarray(matrix, dtype=np.float64) @ FLIP
+    return FLIP @ np.asarray(matrix, dtype=np.float64) @ FLIP + 0.0
 
 
 def to_image(volume: Volume) -> sitk.Image:
@@ -76,7 +76,7 @@ def geometry_of(image: sitk.Image) -> Geometry:
     Raises:
         ValueError: the image's axes do not span space.
     """
-    direction = np.array(image.GetDirection()).reshape(3, 3) * SIGNS[:, None]
+    direction = np.array(image.GetDirection()).reshape(3, 3) * SIGNS[:, None] + 0.0
     origin = flip_points(image.GetOrigin())
     return Geometry.from_parts(image.GetSize()[::-1], image.GetSpacing(), direction, origin)
 
