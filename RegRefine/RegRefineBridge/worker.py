@@ -258,7 +258,7 @@ class WorkerClient:
         return transport
 
     def _kill(self, transport: Transport | None = None) -> None:
-        """Kill the worker by its own number (PythonSlicer is only its launcher), then the parent."""
+        """Kill the worker by its own number (PythonSlicer only launches it), then the parent."""
         transport = transport or self._transport
         if transport is None:
             return
