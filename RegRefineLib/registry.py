@@ -43,6 +43,13 @@ NETWORKS: dict[str, Row] = {
     ),
     "fouriernet": Row("networks.fouriernet:FourierNet", "a band-limited field, decoded exactly"),
     "fouriernet-plus": Row("networks.fouriernet:FourierNetPlus", "band-limited images as well"),
+    "rdp": Row("networks.rdp:RDP", "recursive deformable pyramid"),
+    "lapwarp": Row("networks.lapwarp:LapWarp", "feature-warping pyramid for short-axis stacks"),
+    "memwarp": Row("networks.memwarp:MemWarp", "LapWarp with a memory of tissues, which may slide"),
+    "corrmlp": Row("networks.corrmlp:CorrMLP", "correlation and MLPs in windows, coarse to fine"),
+    "unigradicon": Row(
+        "networks.unigradicon:UniGradICON", "four U-Nets for any anatomy (also multiGradICON)"
+    ),
 }
 
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)

@@ -1,8 +1,11 @@
-"""Golden rows of the coarse-to-fine networks: RDP, LapWarp, MemWarp, CorrMLP."""
+"""Golden rows of the coarse-to-fine networks: RDP, LapWarp, MemWarp, CorrMLP, uniGradICON."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from golden.networks import Golden, Kind
 
@@ -35,9 +38,33 @@ def corrmlp_options(golden: Golden) -> dict[str, Any]:
     }
 
 
+def unigradicon_outputs(
+    network: Any, moving: Tensor, fixed: Tensor, golden: Golden
+) -> dict[str, Tensor]:
+    """The network's fields under the golden names, and the mapping at given points."""
+    found = network.fields(moving, fixed)
+    found["displacement_voxels"] = found.pop("flow")
+    found["warped_zero_boundary"] = found.pop("warped")
+    points = torch.from_numpy(golden.data["in_points"])
+    return {**found, "phi_at_points": network.mapping(moving, fixed)(points)}
+
+
 KINDS = {
     "rdp": Kind("networks.rdp:RDP", rdp_options),
     "lapwarp": Kind("networks.lapwarp:LapWarp", lapwarp_options),
     "memwarp": Kind("networks.memwarp:MemWarp", memwarp_options),
     "corrmlp": Kind("networks.corrmlp:CorrMLP", corrmlp_options),
+    "unigradicon": Kind(
+        "networks.unigradicon:UniGradICON",
+        lambda golden: {"size": golden.shape},
+        unigradicon_outputs,
+        {
+            "losses_zero_noise": "of the instance optimisation, checked with the losses",
+            "losses_given_noise": "of the instance optimisation, checked with the losses",
+        },
+    ),
+    "icon_tallunet2": Kind(
+        "networks.icon_unet:TallUNet2",
+        outputs=lambda network, moving, fixed, golden: {"u": network(moving, fixed)},
+    ),
 }
