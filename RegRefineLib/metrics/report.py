@@ -1,0 +1,133 @@
+"""The figures that a run reports before and after, as plain JSON values.
+
+Each figure is there where its input is given; None is a figure that cannot be had (a label absent
+from the fixed or the moving map, an infinite distance, a constant image).
+
+- dice: Learn2Reg's, a label that the warp made vanish 0; `mean` and one per label.
+- dice_absent_zero: the mean with labels absent from both maps as 0 (Reg-TTR's), of the labels of
+  the three maps.
+- hd95_mm: DeepMind's, `mean` over the labels that have one; assd_mm: of border voxels, the mean.
+- vanished_labels: those the warp lost, which the two distances leave out.
+- folds_percent: determinants <= 0 (numpy.gradient, all voxels); sdlogj: Learn2Reg's form.
+- largest_mm: the longest displacement; ncc: global; tre_mm: the landmarks' mean, linear.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..geometry import DisplacementField, FloatArray, Volume
+from . import jacobian, landmarks
+from .label_maps import labels_of
+from .overlap import LabelCounts, count_labels, dice, mean
+from .per_label import masks
+from .similarity import ncc
+from .surface import assd, border_distances, hausdorff, surface_distances
+
+Figure = float | None
+
+
+class Images(NamedTuple):
+    """The fixed image, the moving one warped onto it, and where to compare (None: everywhere)."""
+
+    fixed: Volume
+    warped: Volume
+    mask: Volume | None = None
+
+
+class Landmarks(NamedTuple):
+    """Corresponding points (n, 3) in RAS mm."""
+
+    fixed: FloatArray
+    moving: FloatArray
+
+
+def report(
+    fixed_labels: Volume | None = None,
+    warped_labels: Volume | None = None,
+    field: DisplacementField | None = None,
+    *,
+    moving_labels: Volume | Iterable[int] | None = None,
+    images: Images | None = None,
+    points: Landmarks | None = None,
+) -> dict[str, Any]:
+    """Return the figures described above that the given inputs allow.
+
+    Args:
+        fixed_labels, warped_labels: label maps on one grid.
+        field: the whole mapping on the fixed grid.
+        moving_labels: the map before the warp (any grid) or its labels, to tell an absent label
+            from a vanished one.
+        images: the images to compare, on one grid.
+        points: landmarks; they need the field.
+
+    Raises:
+        ValueError: maps or images that belong together differ in shape.
+    """
+    figures: dict[str, Any] = {}
+    if fixed_labels is not None and warped_labels is not None:
+        figures |= _labels(fixed_labels, warped_labels, _present(moving_labels))
+    if field is not None:
+        figures |= _field(field)
+    if images is not None:
+        mask = None if images.mask is None else images.mask.array
+        figures["ncc"] = plain(ncc(images.fixed.array, images.warped.array, mask))
+    if points is not None and field is not None:
+        found = landmarks.errors(points.fixed, points.moving, field)
+        figures["tre_mm"] = plain(float(found.mean())) if len(found) else None
+    return figures
+
+
+def plain(value: float) -> Figure:
+    """Return a number that JSON can hold: NaN and infinity become None."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _present(moving_labels: Volume | Iterable[int] | None) -> set[int] | None:
+    if moving_labels is None:
+        return None
+    if isinstance(moving_labels, Volume):
+        return set(labels_of(moving_labels.array))
+    return {int(label) for label in moving_labels} - {0}
+
+
+def _labels(fixed: Volume, warped: Volume, moving: set[int] | None) -> dict[str, Any]:
+    counts = count_labels(fixed.array, warped.array)
+    overlaps = dice(counts, moving_labels=moving)
+    judged = [label for label, value in overlaps.items() if not math.isnan(value)]
+    vanished = [label for label in judged if not counts.warped.get(label)]
+    return {
+        "dice": _with_mean(overlaps),
+        "dice_absent_zero": plain(mean(dice(counts, overlaps, variant="reg-ttr"))),
+        **_distances(fixed, warped, [label for label in judged if label not in vanished], counts),
+        "vanished_labels": vanished,
+    }
+
+
+def _distances(
+    fixed: Volume, warped: Volume, labels: list[int], counts: LabelCounts
+) -> dict[str, Any]:
+    spacing = fixed.geometry.spacing[::-1]
+    robust = {label: math.nan for label in counts.labels}
+    average = dict(robust)
+    for label, a, b in masks(fixed.array, warped.array, labels):
+        robust[label] = hausdorff(surface_distances(a, b, spacing), 95.0)
+        average[label] = assd(border_distances(a, b, spacing))
+    return {"hd95_mm": _with_mean(robust), "assd_mm": plain(mean(average))}
+
+
+def _with_mean(values: Mapping[int, float]) -> dict[str, Figure]:
+    return {"mean": plain(mean(values)), **{str(k): plain(v) for k, v in values.items()}}
+
+
+def _field(field: DisplacementField) -> dict[str, Any]:
+    u = jacobian.voxel_displacement(field)
+    return {
+        "folds_percent": plain(jacobian.folds_percent(jacobian.determinant(u, "gradient"))),
+        "sdlogj": plain(jacobian.sdlogj(jacobian.determinant(u, "central-cropped"))),
+        "largest_mm": plain(float(np.sqrt(np.max(np.sum(np.square(field.vectors), axis=-1))))),
+    }
