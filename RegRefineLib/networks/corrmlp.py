@@ -6,6 +6,9 @@ The displacement of each level is what its head gives plus twice the enlarged on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -112,6 +115,17 @@ class CorrMLP(nn.Module):
         super().__init__()
         self.Encoder = _Encoder(encoder_channels)
         self.Decoder = _Decoder(encoder_channels, decoder_channels)
+
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        names = {
+            "encoder_channels": "Encoder.Convblock_1.Conv_1.weight",
+            "decoder_channels": "Decoder.mlp_11.Conv.weight",
+        }
+        return {option: shapes[n][0] for option, n in names.items() if n in shapes}
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""

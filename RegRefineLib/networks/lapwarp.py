@@ -8,7 +8,8 @@ that the next one looks for what is left. Fields of the levels are added, not co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -124,6 +125,16 @@ class Pyramid(nn.Module):
             head = nn.Sequential(Conv(2 * width, width), nn.Conv3d(width, out, 3, padding=1))
             self.add_module(f"disp_field_{level}", head)
 
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        first, large = shapes.get("eninput.layer.0.weight"), shapes.get("ec3.layer.large.0.weight")
+        if first is None or large is None:
+            return {}
+        return {"start_channel": first[0], "large_kernel": list(large[2:])}
+
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
         return self.fields(moving, fixed)["flow"]
@@ -177,11 +188,6 @@ class Pyramid(nn.Module):
         k = LEVELS - level
         x = torch.cat([self.get_submodule(f"up{k}")(x), skip], dim=1)
         return self.get_submodule(f"dc{2 * k}")(self.get_submodule(f"dc{2 * k - 1}")(x))
-
-    @staticmethod
-    def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return an official state without its grid buffers, whose sizes are the images'."""
-        return {name: value for name, value in state.items() if not name.endswith(".grid")}
 
 
 class LapWarp(Pyramid):

@@ -8,7 +8,8 @@ to show. Each tissue has its own filters, so that the field may slide where tiss
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +94,15 @@ class MemWarp(Pyramid):
         features = 2 * start_channel
         super().__init__(start_channel, large_kernel, [features] * 3 + [3, 3])
         self.mem_warp = _Memory(features, slots, hidden)
+
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        found = super().infer(shapes, config)
+        first = shapes.get("mem_warp.get_memory_filters.generate_filters.0.weight")
+        return {**found, "hidden": first[0], "slots": first[1]} if first else found
 
     def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
         """Return the pyramid's, `logits_level{L}` per tissue (N, slots, ...) and `mem_filters`."""

@@ -8,6 +8,9 @@ before what was found earlier.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -125,6 +128,14 @@ class RDP(nn.Module):
             if PASSES[level] > 1:
                 self.add_module(f"dconv{level}", _Conv(context, width))
 
+    @classmethod
+    def infer(
+        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options that a file's shapes show."""
+        first = shapes.get("encoder_moving.conv0.main.weight")
+        return {"channels": first[0]} if first else {}
+
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
         return self._register(moving, fixed)["flow"]
@@ -161,8 +172,3 @@ class RDP(nn.Module):
         w = integrate(self.defconv4(context))
         found.update(w_level3_pass0=phi, w_level3_pass1=w)
         return compose(phi, w, padding="zeros"), context
-
-    @staticmethod
-    def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return an official state without its grid buffers, whose sizes are the images'."""
-        return {name: value for name, value in state.items() if not name.endswith(".grid")}

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from golden.networks import Golden, Kind
+from RegRefineLib.networks.corrmlp import CorrMLP
+from RegRefineLib.networks.lapwarp import LapWarp
+from RegRefineLib.networks.memwarp import MemWarp
+from RegRefineLib.networks.rdp import RDP
 
 
-def rdp_options(golden: Golden) -> dict[str, Any]:
-    """Channels at full size."""
-    return {"channels": golden.shapes["encoder_moving.conv0.main.weight"][0]}
-
-
-def lapwarp_options(golden: Golden) -> dict[str, Any]:
-    """Channels at full size and the large kernel."""
-    return {
-        "start_channel": golden.shapes["eninput.layer.0.weight"][0],
-        "large_kernel": golden.shapes["ec3.layer.large.0.weight"][2:],
-    }
-
-
-def memwarp_options(golden: Golden) -> dict[str, Any]:
-    """The pyramid's, and the number of memories and the width of what writes their filters."""
-    prefix = "mem_warp.get_memory_filters.generate_filters"
-    hidden, slots = golden.shapes[f"{prefix}.0.weight"]
-    return {**lapwarp_options(golden), "hidden": hidden, "slots": slots}
-
-
-def corrmlp_options(golden: Golden) -> dict[str, Any]:
-    """Channels at full size."""
-    return {
-        "encoder_channels": golden.shapes["Encoder.Convblock_1.Conv_1.weight"][0],
-        "decoder_channels": golden.shapes["Decoder.mlp_11.Conv.weight"][0],
-    }
+def shown(cls: Any) -> Callable[[Golden], dict[str, Any]]:
+    """Return the options that the file's shapes show to the class."""
+    return lambda golden: cls.infer(golden.shapes, {})
 
 
 def unigradicon_outputs(
@@ -50,10 +32,10 @@ def unigradicon_outputs(
 
 
 KINDS = {
-    "rdp": Kind("networks.rdp:RDP", rdp_options),
-    "lapwarp": Kind("networks.lapwarp:LapWarp", lapwarp_options),
-    "memwarp": Kind("networks.memwarp:MemWarp", memwarp_options),
-    "corrmlp": Kind("networks.corrmlp:CorrMLP", corrmlp_options),
+    "rdp": Kind("networks.rdp:RDP", shown(RDP)),
+    "lapwarp": Kind("networks.lapwarp:LapWarp", shown(LapWarp)),
+    "memwarp": Kind("networks.memwarp:MemWarp", shown(MemWarp)),
+    "corrmlp": Kind("networks.corrmlp:CorrMLP", shown(CorrMLP)),
     "unigradicon": Kind(
         "networks.unigradicon:UniGradICON",
         lambda golden: {"size": golden.shape},
