@@ -28,7 +28,10 @@ _CPU_SLAB_VOXELS = 1 << 16
 class Term(Protocol):
     """One similarity at one window."""
 
-    weights: Weights
+    @property
+    def weights(self) -> Weights:
+        """The window's 1-D weights."""
+        ...
 
     def evaluate(
         self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
@@ -49,15 +52,22 @@ class WindowedSimilarity:
         terms: (factor, Term) each.
         mask: weights 0..1 of the voxels, (1, 1, D, H, W), or None. Voxels of weight zero neither
             count in the mean nor in any window.
+        whole_windows: they do count in windows, and only the mean is masked.
     """
 
     def __init__(
-        self, fixed: Tensor, terms: Sequence[tuple[float, Term]], mask: Tensor | None = None
+        self,
+        fixed: Tensor,
+        terms: Sequence[tuple[float, Term]],
+        mask: Tensor | None = None,
+        *,
+        whole_windows: bool = False,
     ):
         self.fixed = fixed.detach()[0, 0]
         self.terms = list(terms)
         self.mask = None if mask is None else mask.detach().to(fixed)[0, 0]
-        masked = self.fixed if self.mask is None else self.fixed * self.mask
+        self.window_mask = None if whole_windows else self.mask
+        masked = self.fixed if self.window_mask is None else self.fixed * self.window_mask
         products = torch.stack([masked, masked * self.fixed])
         self.fixed_sums = [window_sum(products, term.weights) for _, term in self.terms]
         self.counts = [self._count(term) for _, term in self.terms]
@@ -66,9 +76,9 @@ class WindowedSimilarity:
     def _count(self, term: Term) -> Tensor | float:
         """What F(1) would be. Outside the image lies zero intensity that counts, as published."""
         whole = float(sum(term.weights)) ** 3
-        if self.mask is None:
+        if self.window_mask is None:
             return whole
-        missing = window_sum(1.0 - self.mask, term.weights)
+        missing = window_sum(1.0 - self.window_mask, term.weights)
         return (whole - missing).clamp_min(1e-3 * whole)
 
     def __call__(self, moving: Tensor) -> Tensor:
@@ -77,7 +87,7 @@ class WindowedSimilarity:
 
     def value_and_gradient(self, moving: Tensor, with_gradient: bool) -> tuple[Tensor, Any]:
         """Return the loss and its gradient (D, H, W) by the moving image (None if not wanted)."""
-        j = moving if self.mask is None else moving * self.mask
+        j = moving if self.window_mask is None else moving * self.window_mask
         products = torch.stack([j, j * moving, j * self.fixed])
         loss = torch.zeros((), dtype=moving.dtype, device=moving.device)
         gradient: list[Tensor | None] = [None, None, None]
@@ -91,13 +101,15 @@ class WindowedSimilarity:
                 back = window_sum(sums, term.weights)
                 for n in range(3):
                     have = gradient[n]
-                    gradient[n] = back[n] * factor if have is None else have.add_(back[n], alpha=factor)
+                    gradient[n] = (
+                        back[n] * factor if have is None else have.add_(back[n], alpha=factor)
+                    )
         if not with_gradient:
             return loss, None
         g1, g2, g3 = (g for g in gradient if g is not None)
         whole = g1.addcmul_(g2, moving, value=2.0).addcmul_(g3, self.fixed)
-        if self.mask is not None:
-            whole.mul_(self.mask)
+        if self.window_mask is not None:
+            whole.mul_(self.window_mask)
         return loss, whole.div_(self.total)
 
     def _replace_by_derivatives(

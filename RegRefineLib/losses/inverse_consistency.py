@@ -1,0 +1,95 @@
+"""Inverse consistency of two displacements: ICON (Greer, ICCV 2021), GradICON (Tian, CVPR 2023).
+
+e(x) = x - phi_AB(phi_BA(x)) should vanish (ICON) or at least not change (GradICON). As published,
+lengths here are unit cubes: an axis of N voxels runs from 0 to 1 in steps of 1/(N-1); a field is
+sampled linearly and continued beyond its border. Fields come in as voxels. In float32 the finite
+differences of GradICON carry rounding of about 3e-5 of their size, as in the published program.
+
+These take two displacements, so they are no rows of the table of regularisers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..warp import identity, warp
+from .masked import masked_mean
+
+
+def inverse_consistency(
+    forward: Tensor, backward: Tensor, mask: Tensor | None = None, *, noise: Tensor | None = None
+) -> Tensor:
+    """Return ICON's mean |component of e|^2, of both orders of composition summed; a scalar.
+
+    Args:
+        forward, backward: (N, 3, D, H, W) in voxels: phi_AB and phi_BA, each other's inverse.
+        mask: weights 0..1 of the points, (N, 1, D, H, W), or None for all.
+        noise: standard normal numbers (N, 3, D, H, W), which move the points by 1/W of the cube
+            per unit, or None for the voxels themselves.
+    """
+    points = _points(forward, noise, 1)
+    error, reverse = _error(forward, backward, points), _error(backward, forward, points)
+    return masked_mean(error.square(), mask) + masked_mean(reverse.square(), mask)
+
+
+def gradient_inverse_consistency(
+    forward: Tensor,
+    backward: Tensor,
+    mask: Tensor | None = None,
+    *,
+    noise: Tensor | None = None,
+    stride: int = 2,
+    step: float = 1e-3,
+) -> Tensor:
+    """Return GradICON's sum over the axes of the mean squared derivative of e, a scalar.
+
+    Args:
+        forward, backward, mask: as for `inverse_consistency`.
+        noise: likewise, with `stride`/W of the cube per unit; every stride-th voxel's is used.
+        stride: only every stride-th voxel along each axis is a point; uniGradICON takes 2.
+        step: of the finite differences, in unit cubes.
+    """
+    points = _points(forward, noise, stride)
+    weights = None if mask is None else mask[:, :, ::stride, ::stride, ::stride]
+    error = _error(forward, backward, points)
+    total = forward.new_zeros(())
+    for axis in range(3):
+        shift = torch.zeros_like(points[:1, :, :1, :1, :1])
+        shift[:, axis] = step
+        change = (error - _error(forward, backward, points + shift)) / step
+        total = total + masked_mean(change.square(), weights)
+    return total
+
+
+def _points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
+    """Return the points (N or 1, 3, d, h, w) where e is looked at, in unit cubes."""
+    shape = _shape(displacement)
+    points = identity(shape, displacement) / _lengths(displacement)
+    if noise is not None:
+        points = points + noise * (stride / shape[-1])
+    return points[:, :, ::stride, ::stride, ::stride]
+
+
+def _error(outer: Tensor, inner: Tensor, points: Tensor) -> Tensor:
+    """Return x - outer(inner(x)) at the points."""
+    first = _sample(inner, points)
+    return -(first + _sample(outer, points + first))
+
+
+def _sample(displacement: Tensor, points: Tensor) -> Tensor:
+    """Return the displacement at points, both in unit cubes."""
+    lengths = _lengths(displacement)
+    offsets = points * lengths - identity(_shape(points), points)
+    offsets = offsets.expand(displacement.shape[0], *offsets.shape[1:])
+    return warp(displacement, offsets, padding="border") / lengths
+
+
+def _lengths(displacement: Tensor) -> Tensor:
+    """Return N - 1 of each axis, (1, 3, 1, 1, 1)."""
+    sizes = [float(max(n - 1, 1)) for n in _shape(displacement)]
+    return displacement.new_tensor(sizes).view(1, 3, 1, 1, 1)
+
+
+def _shape(tensor: Tensor) -> tuple[int, int, int]:
+    return tensor.shape[2], tensor.shape[3], tensor.shape[4]
