@@ -12,6 +12,7 @@ from .job import RegRefineError
 
 _SERIES, _POSITION, _ORIENTATION = "0020|000e", "0020|0032", "0020|0037"
 _UNEVEN = 0.02  # of the distance between slices
+_SAME_PLACE_MM = 1e-3
 _MAGIC_AT = 128
 
 
@@ -84,11 +85,11 @@ def _check_slices(folder: Path, slices: list[dict[str, str]]) -> None:
     places = np.array([s[_POSITION].split("\\") for s in slices], dtype=float)
     normal = np.cross(axes[0, 0], axes[0, 1])
     steps = np.diff(places, axis=0)
-    gaps = np.abs(steps @ normal)
-    if gaps.min() < 1e-3:
+    if np.diff(np.sort(places @ normal)).min() < _SAME_PLACE_MM:
         raise RegRefineError(
             f"{folder}: several images at one place (a 4-D series?); save one 3-D image of it"
         )
+    gaps = np.abs(steps @ normal)
     if np.ptp(gaps) > _UNEVEN * np.median(gaps):
         raise RegRefineError(
             f"{folder}: slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart (some missing?); "

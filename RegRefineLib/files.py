@@ -23,6 +23,7 @@ from .lps import geometry_of, to_image
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 READABLE = (*WRITABLE, ".nhdr", ".mhd")
+BAD_AXES = "the voxel axes are singular, of zero length or not finite; mend the file's header"
 
 __all__ = [
     "LabelMap",
@@ -212,7 +213,7 @@ def _place(image: sitk.Image, path: PathLike) -> Geometry:
     try:
         return geometry_of(image)
     except ValueError as error:
-        raise RegRefineError(f"{path}: {error}; mend the file's header") from error
+        raise RegRefineError(f"{path}: {BAD_AXES}") from error
 
 
 def _why_unreadable(message: str) -> str:
@@ -222,7 +223,7 @@ def _why_unreadable(message: str) -> str:
             "resample the image to an unsheared grid first"
         )
     if "determinant" in message or "spacing" in message:
-        return "singular voxel axes or zero spacing; mend the file's header"
+        return BAD_AXES
     return "damaged, incomplete or not of the kind that its name says; copy or export it anew"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .disk import PathLike, ending_of, present, quiet, written_aside
-from .files import READABLE, WRITABLE, load_image, save_image
+from .files import BAD_AXES, READABLE, WRITABLE, load_image, save_image
 from .geometry import DisplacementField, FloatArray, Geometry
 from .job import RegRefineError
 from .lps import (
@@ -158,7 +158,7 @@ def _field_of_image(image: sitk.Image, path: PathLike) -> DisplacementField:
     try:
         return field_from_image(image)
     except ValueError as error:
-        raise RegRefineError(f"{path}: {error}; mend the file's header") from error
+        raise RegRefineError(f"{path}: {BAD_AXES}") from error
 
 
 def _finite(field: DisplacementField, path: PathLike) -> DisplacementField:
