@@ -31,8 +31,8 @@ class Stopped(Exception):
     """Raised by a report callback: end the run now and keep the best field so far."""
 
 
-AFFINES = ("none", "centre", "rigid", "affine")
-INTENSITIES = ("minmax", "percentile", "ct", "none")
+AFFINES = ("none", "centre", "rigid", "affine", "centre+rigid", "centre+affine")
+INTENSITIES = ("minmax", "percentile", "ct", "ct-soft", "none")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -1,7 +1,7 @@
 """Smoothness of a displacement: the mean absolute or squared forward difference along each axis.
 
-Reg-TTR (released: L1, paper: diffusion), VoxelMorph, FiRework: mean over voxels and components, then
-over the three axes. The gradient is written out, since autograd would keep nine copies of the field.
+Reg-TTR (released: L1, paper: diffusion), VoxelMorph, FiRework: mean over voxels and components,
+then over the three axes. The gradient is written out: autograd would keep nine copies of the field.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ class _Run:
 
 
 class _LateValues:
-    """Scalars on their way from the device: asked for now, read later without stopping the queue."""
+    """Scalars on their way from the device: asked for now, read later without a wait."""
 
     def __init__(self, values: dict[str, Tensor]):
         self.names = list(values)

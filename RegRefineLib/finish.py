@@ -1,0 +1,153 @@
+"""From the displacement that was found to everything a run gives back."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from . import __version__
+from .geometry import DisplacementField, FloatArray, Volume
+from .job import Extras, Job, RegRefineError
+from .metrics.report import Images, Landmarks
+from .metrics.report import report as figures
+from .resample import resample
+from .warp import inverse_residual, invert, jacobian_determinant, resize, to_millimetres
+
+Figures = dict[str, Any]
+
+
+class Finish:
+    """The end of one registration: the volumes as they came and the linear part (4x4)."""
+
+    def __init__(self, fixed: Volume, moving: Volume, matrix: FloatArray, extras: Extras):
+        self.fixed, self.moving = fixed, moving
+        self.matrix, self.extras = matrix, extras
+        self.is_linear = not np.array_equal(matrix, np.eye(4))
+
+    def outcome(self, displacement: Tensor, job: Job) -> dict[str, Any]:
+        """Return the fields of Result that follow from a displacement (1, 3, D, H, W).
+
+        It is in voxels of a working grid that fills the fixed image's block of space.
+
+        Raises:
+            RegRefineError: the displacement is not finite.
+        """
+        displacement = resize(displacement, self.fixed.geometry.shape)
+        if not bool(torch.isfinite(displacement).all()):
+            raise RegRefineError(
+                "the displacement became infinite; try a smaller learning_rate or more smoothness"
+            )
+        field = self._whole_field(displacement)
+        inverse, residual = self._inverse(displacement) if job.inverse else (None, None)
+        warped = resample(self.moving, self.fixed.geometry, field)
+        labels = self._labels(field)
+        before, linear = self._starting_figures()
+        return {
+            "field": field,
+            "inverse": inverse,
+            "inverse_residual_mm": residual,
+            "warped": warped,
+            "warped_labels": labels,
+            "jacobian": self._jacobian(displacement) if job.jacobian else None,
+            "before": before,
+            "affine_only": linear,
+            "after": self._figures(field, warped, labels),
+            "versions": versions(),
+        }
+
+    def doubts(self, outcome: dict[str, Any]) -> list[str]:
+        """Return a sentence for each figure that is worse at the end than after the linear part."""
+        sentences = []
+        for name, sign in (("dice", 1), ("ncc", 1), ("tre_mm", -1)):
+            start, end = (_mean(outcome[when].get(name)) for when in ("affine_only", "after"))
+            if start is not None and end is not None and sign * (end - start) < -1e-3:
+                sentences.append(f"{name} is worse after refinement ({start:.3f} -> {end:.3f})")
+        return sentences
+
+    def _whole_field(self, displacement: Tensor) -> DisplacementField:
+        """Return A(x + u(x)) - x in mm on the fixed grid."""
+        grid = self.fixed.geometry
+        field = to_millimetres(displacement, grid)
+        if not self.is_linear:
+            return field
+        linear = self.matrix[:3, :3].astype(np.float32)
+        affine = DisplacementField.from_affine(self.matrix, grid).vectors
+        return DisplacementField(field.vectors @ linear.T + affine, grid)
+
+    def _inverse(self, displacement: Tensor) -> tuple[DisplacementField, float]:
+        """Return the map from moving to fixed points on the moving grid, and its residual.
+
+        The residual is the 99th percentile of |inverse(map(x)) - x| in mm.
+        """
+        back = invert(displacement)
+        gap = inverse_residual(displacement, back).flatten()
+        sampled = gap[:: max(1, gap.numel() // 10**6)]
+        residual = float(torch.quantile(sampled, 0.99)) * float(self.fixed.geometry.spacing.max())
+        left = to_millimetres(back, self.fixed.geometry)
+        target, inverse = self.moving.geometry, np.linalg.inv(self.matrix)
+        parts = [
+            resample(Volume(left.vectors[..., c], left.geometry), target, inverse).array
+            for c in range(3)
+        ]
+        linear = DisplacementField.from_affine(inverse, target).vectors
+        return DisplacementField(np.stack(parts, axis=-1) + linear, target), residual
+
+    def _jacobian(self, displacement: Tensor) -> Volume:
+        """Return the determinant of the whole map per voxel: volume change, 1 for none."""
+        determinant = jacobian_determinant(displacement)[0, 0].float().cpu().numpy()
+        scale = np.float32(np.linalg.det(self.matrix[:3, :3]))
+        return Volume(determinant * scale, self.fixed.geometry)
+
+    def _labels(self, mapping: DisplacementField | FloatArray | None) -> Volume | None:
+        labels = self.extras.moving_labels
+        if labels is None:
+            return None
+        return resample(labels, self.fixed.geometry, mapping, "nearest")
+
+    def _starting_figures(self) -> tuple[Figures, Figures]:
+        """Return the figures of the pair as it came and after the linear part."""
+        grid = self.fixed.geometry
+        still = DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
+        before = self._figures(still, resample(self.moving, grid), self._labels(None))
+        if not self.is_linear:
+            return before, before
+        affine = DisplacementField.from_affine(self.matrix, grid)
+        moved = resample(self.moving, grid, self.matrix)
+        return before, self._figures(affine, moved, self._labels(self.matrix))
+
+    def _figures(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Figures:
+        extras = self.extras
+        points = None
+        if extras.fixed_landmarks is not None and extras.moving_landmarks is not None:
+            points = Landmarks(extras.fixed_landmarks, extras.moving_landmarks)
+        both = extras.fixed_labels is not None and labels is not None
+        return figures(
+            extras.fixed_labels if both else None,
+            labels if both else None,
+            field,
+            moving_labels=extras.moving_labels if both else None,
+            images=Images(self.fixed, image, extras.fixed_mask),
+            points=points,
+        )
+
+
+def _mean(value: Any) -> float | None:
+    return value.get("mean") if isinstance(value, dict) else value
+
+
+def versions() -> dict[str, str]:
+    """Return what the result was made with."""
+    return {
+        "RegRefineLib": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "SimpleITK": sitk.Version.VersionString(),
+        "platform": sys.platform,
+    }

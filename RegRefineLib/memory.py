@@ -1,0 +1,87 @@
+"""Devices and memory: which there are, what a run took, and what to do when it is too much."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from .geometry import Geometry
+from .job import Job, RegRefineError
+
+_SMALLEST_VOXELS = 32**3
+
+
+def device(wanted: str) -> str:
+    """Return the device to run on: `auto` takes a GPU where there is one.
+
+    Raises:
+        RegRefineError: the wanted device is not there.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }[wanted.split(":")[0]]
+    if not there:
+        raise RegRefineError(f"device: no {wanted} here; use --device auto or cpu")
+    return wanted
+
+
+def start_counting(name: str) -> None:
+    """Begin to count a GPU's peak memory anew."""
+    if name.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(name)
+
+
+def peak_mb(name: str) -> float:
+    """Return the peak memory in MB: the GPU's since `start_counting`, else the whole process's.
+
+    0 where the system does not tell (Windows without a GPU).
+    """
+    if name.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(name) / 2**20
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an exception means that memory ran out, on whichever device."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def next_rung(job: Job, fixed: Geometry, error: Exception) -> tuple[Job, str]:
+    """Return the job to try after memory ran out, and the sentence that says what changed.
+
+    Half the working resolution first, then the CPU at the resolution the job asked for.
+
+    Raises:
+        Exception: `error` itself, where it is not about memory.
+        RegRefineError: nothing is left to try.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if job.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    spacing = max(job.working_spacing_mm or 0.0, float(fixed.spacing.min()))
+    halved = spacing * 2
+    if fixed.voxel_count * (float(fixed.spacing.min()) / halved) ** 3 >= _SMALLEST_VOXELS:
+        changed = job.replaced(working_spacing_mm=halved)
+        return changed, f"memory ran out on {job.device}; trying {halved:g} mm voxels"
+    if job.device != "cpu":
+        changed = job.replaced(device="cpu", working_spacing_mm=0.0)
+        return changed, f"memory ran out on {job.device}; going on with the CPU"
+    raise RegRefineError(
+        "memory ran out even at low resolution; close other programs or crop the images"
+    ) from error

@@ -1,0 +1,171 @@
+"""register(): two volumes and a job go in, a displacement field comes out.
+
+prepare -> affine -> start -> refine -> finish; data flows one way, and every stage reports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import memory, registry
+from .affine import align
+from .files import check_image
+from .finish import Finish
+from .geometry import DisplacementField, FloatArray, Volume
+from .job import Extras, Job, Progress, RegRefineError, Result, Stopped
+from .monitor import Monitor
+from .pair import Pair, Report, ignore
+from .prepare import check_overlap, make_pair
+from .presets import resolve
+from .refine.outcome import Refined
+from .resample import resample
+
+
+def register(
+    fixed: Volume,
+    moving: Volume,
+    job: Job,
+    report: Report = ignore,
+    extras: Extras | None = None,
+) -> Result:
+    """Return the field that takes fixed points to moving points, with figures before and after.
+
+    Args:
+        job: what to do; empty fields come from its preset.
+        report: called at every step; it may raise Stopped (keep the best so far) or Cancelled.
+
+    Raises:
+        RegRefineError: the input cannot be registered, or the job names what does not exist.
+    """
+    job = resolve(job)
+    given = extras or Extras()
+    check_image(fixed, "fixed image")
+    check_image(moving, "moving image")
+    registry.find("start", job.backbone or "none")
+    registry.find("refinement", job.refinement or "none")
+    run = _Run(fixed, moving, given, report)
+    job = job.replaced(device=memory.device(job.device))
+    torch.manual_seed(job.seed)
+    matrix = run.linear(job)
+    while True:
+        try:
+            return run.deformable(job, matrix)
+        except (MemoryError, RuntimeError) as error:
+            job, warning = memory.next_rung(job, fixed.geometry, error)
+            run.warn(warning)
+
+
+class _Run:
+    """One registration: its inputs, clock and warnings."""
+
+    def __init__(self, fixed: Volume, moving: Volume, extras: Extras, report: Report):
+        self.fixed, self.moving = fixed, moving
+        self.monitor = Monitor(report)
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.extras = self._on_image_grids(extras)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and announce it."""
+        started = time.perf_counter()
+        self.monitor(Progress(name))
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def warn(self, sentence: str) -> None:
+        """Keep a warning and report it at once."""
+        self.warnings.append(sentence)
+        self.monitor(Progress("prepare", message=sentence, warning=True))
+
+    def _on_image_grids(self, extras: Extras) -> Extras:
+        """Labels and masks on their image's grid, by physical space; a change is a warning."""
+
+        def fit(volume: Volume | None, image: Volume, name: str) -> Volume | None:
+            if volume is None or volume.geometry.same_grid(image.geometry):
+                return volume
+            if volume.geometry.overlap(image.geometry) == 0.0:
+                raise RegRefineError(f"{name}: does not overlap its image in space")
+            self.warn(f"{name}: on another grid than its image; resampled by position")
+            return resample(volume, image.geometry, None, "nearest")
+
+        return Extras(
+            fixed_labels=fit(extras.fixed_labels, self.fixed, "fixed labels"),
+            moving_labels=fit(extras.moving_labels, self.moving, "moving labels"),
+            fixed_mask=fit(extras.fixed_mask, self.fixed, "fixed mask"),
+            moving_mask=fit(extras.moving_mask, self.moving, "moving mask"),
+            initial=extras.initial,
+            fixed_landmarks=extras.fixed_landmarks,
+            moving_landmarks=extras.moving_landmarks,
+        )
+
+    def linear(self, job: Job) -> FloatArray:
+        """Return the linear part, 4x4: given, searched for, or the identity."""
+        given = self.extras.initial
+        kind = job.affine or "none"
+        if given is not None:
+            matrix = np.eye(4) if isinstance(given, DisplacementField) else np.asarray(given, float)
+            if kind != "none":
+                self.warn(f"an initial transform was given, so no {kind} alignment is searched for")
+        else:
+            if not kind.startswith("centre"):
+                check_overlap(self.fixed.geometry, self.moving.geometry, np.eye(4))
+            with self.stage("affine"):
+                matrix = align(
+                    self.fixed,
+                    self.moving,
+                    kind,
+                    intensity=job.intensity or "minmax",
+                    extras=self.extras,
+                    report=self.monitor,
+                )
+        if not isinstance(given, DisplacementField):
+            check_overlap(self.fixed.geometry, self.moving.geometry, matrix)
+        return matrix
+
+    def deformable(self, job: Job, matrix: FloatArray) -> Result:
+        """Return the result of the stages after the linear one."""
+        memory.start_counting(job.device)
+        with self.stage("prepare"):
+            pair = make_pair(self.fixed, self.moving, matrix, job, self.extras)
+            self.monitor.watch(pair)
+        with self.stage("start"):
+            start = self._start(pair, job)
+        with self.stage("refine"):
+            refine = registry.find("refinement", job.refinement or "none")
+            refined: Refined = refine(pair, start, job.settings, self.monitor)
+        finish = Finish(self.fixed, self.moving, matrix, self.extras)
+        with self.stage("finish"):
+            outcome = finish.outcome(refined.displacement, job)
+        for sentence in finish.doubts(outcome):
+            self.warn(sentence)
+        return Result(
+            affine=matrix,
+            history=refined.history,
+            seconds=self.seconds,
+            peak_memory_mb=memory.peak_mb(job.device),
+            device=job.device,
+            job=job,
+            warnings=self.warnings,
+            **outcome,
+        )
+
+    def _start(self, pair: Pair, job: Job) -> Tensor:
+        name = job.backbone or "none"
+        if name == "none" and pair.initial is not None:
+            name = "initial"
+        predict: Callable[..., Tensor] = registry.find("start", name)
+        try:
+            return predict(pair, job.backbone_settings, self.monitor)
+        except Stopped:
+            self.warn("stopped before the start was ready; the result is the alignment alone")
+            return pair.zero()
