@@ -46,7 +46,10 @@ def read_series_of(file: Path) -> sitk.Image:
     Raises:
         RegRefineError: missing or unevenly spaced slices, damage.
     """
-    return _read(file.parent, _tags(file).get(_SERIES, ""))
+    series = _tags(file).get(_SERIES)
+    if not series:
+        raise RegRefineError(f"{file}: DICOM, but no image of a series; name one of its slices")
+    return _read(file.parent, series)
 
 
 def _read(folder: Path, series: str) -> sitk.Image:
