@@ -25,6 +25,7 @@ class Row(NamedTuple):
 STARTS: dict[str, Row] = {
     "none": Row("starts.simple:zero", "no displacement: the refinement does all the work"),
     "initial": Row("starts.simple:initial", "the transform given with --init"),
+    "network": Row("starts.network:predict", "a trained network (see `models list`)"),
     "convexadam": Row("starts.convexadam:predict", "dense search on MIND features (ConvexAdam)"),
 }
 
@@ -60,10 +61,30 @@ REFINEMENTS: dict[str, Row] = {
 }
 
 # loss(fixed, moving, mask=None) -> scalar tensor, smaller is better
-SIMILARITIES: dict[str, Row] = {}
+SIMILARITIES: dict[str, Row] = {
+    "ncc": Row("losses.ncc:local_ncc", "squared local correlation, 9^3 windows (VoxelMorph)"),
+    "multi-ncc": Row("losses.ncc:multi_window_ncc", "the same in 5^3, 9^3, 13^3 windows (Reg-TTR)"),
+    "lncc": Row("losses.lncc:lncc", "local correlation, Gaussian windows (uniGradICON)"),
+    "lncc-squared": Row("losses.lncc:lncc_squared", "the same squared: contrast may be inverted"),
+    "ssim": Row("losses.ssim:ssim_loss", "structural similarity, for intensities in [0, 1]"),
+    "mean-squares": Row("losses.mean_squares:mean_squares", "squared difference of intensities"),
+    "global-ncc": Row("losses.global_ncc:global_ncc", "one correlation for the whole image"),
+    "mind": Row("losses.mind:mind", "self-similarities (MIND-SSC), across modalities"),
+    "mutual-information": Row(
+        "losses.mutual_information:mutual_information", "joint histogram, across modalities"
+    ),
+    "normalised-mutual-information": Row(
+        "losses.mutual_information:normalised_mutual_information", "the same by Studholme"
+    ),
+}
 
 # loss(displacement, mask=None) -> scalar tensor
-REGULARISERS: dict[str, Row] = {}
+REGULARISERS: dict[str, Row] = {
+    "gradient-l1": Row("losses.smoothness:gradient_l1", "mean absolute gradient: may have edges"),
+    "gradient-l2": Row("losses.smoothness:gradient_l2", "mean squared gradient (diffusion)"),
+    "bending": Row("losses.bending:bending_energy", "mean squared curvature: affine costs nothing"),
+    "folding": Row("losses.jacobian:folding_penalty", "Jacobian determinants below 0.05"),
+}
 
 TABLES: dict[str, Mapping[str, Row]] = {
     "start": STARTS,

@@ -38,7 +38,9 @@ def warp(
     Args:
         displacement: (N, 3, d, h, w) in voxels; its grid's first voxel is the image's first.
         mode: linear or nearest.
-        padding: zeros or border, for positions outside the image.
+        padding: zeros or border, for positions outside the image (zeros fade in over one voxel);
+            cut: zero as soon as the position leaves the block of voxel centres, as scipy's
+            constant mode and so Learn2Reg's label warp have it.
         convention: exact; reg-ttr: the loss warp of the published Reg-TTR, which moves u * N/(N-1)
             (specs: align_corners=False identity with (N-1)/2 scaling); half-voxel: DMR, XMorpher
             and PR++, whose position (x + u) * N/(N-1) - 0.5 shifts even a zero field.
@@ -50,12 +52,17 @@ def warp(
     size = image.shape[2:]
     grid = identity(tuple(displacement.shape[2:]), displacement)  # type: ignore[arg-type]
     parts = []
+    inside = torch.ones((), dtype=torch.bool, device=displacement.device)
     for axis in (2, 1, 0):  # grid_sample wants x first
         n = size[axis]
         x, u = grid[:, axis], displacement[:, axis]
         position = _position(x, u, n, convention)
+        if padding == "cut":
+            inside = inside & (position >= 0) & (position <= n - 1)
         parts.append(position * (2.0 / max(n - 1, 1)) - 1.0)
     points = torch.stack(parts, dim=-1)
+    if padding == "cut":
+        return _grid_sample(image, points, mode, "border") * inside[:, None]
     return _grid_sample(image, points, mode, padding)
 
 
@@ -183,6 +190,18 @@ def resize(displacement: Tensor, shape: tuple[int, int, int]) -> Tensor:
     )
     resized = F.interpolate(displacement, size=shape, mode="trilinear", align_corners=False)
     return resized * scale.view(1, 3, 1, 1, 1)
+
+
+def resize_corners(displacement: Tensor, factors: tuple[float, float, float]) -> Tensor:
+    """Return the displacement on a grid of floor(factor * size) voxels, components times factors.
+
+    Trilinear with the outermost voxels' centres aligned (align_corners=True): the reading of
+    VoxelMorph, RDP and MemWarp, whose lengths are a little off where `resize` keeps them.
+    """
+    resized = F.interpolate(
+        displacement, scale_factor=factors, mode="trilinear", align_corners=True
+    )
+    return resized * displacement.new_tensor(factors).view(1, 3, 1, 1, 1)
 
 
 def to_millimetres(displacement: Tensor, geometry: Geometry) -> DisplacementField:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..warp import identity, warp
+from ..warp import identity, sample
 from .masked import masked_mean
 
 
@@ -80,9 +80,8 @@ def _error(outer: Tensor, inner: Tensor, points: Tensor) -> Tensor:
 def _sample(displacement: Tensor, points: Tensor) -> Tensor:
     """Return the displacement at points, both in unit cubes."""
     lengths = _lengths(displacement)
-    offsets = points * lengths - identity(_shape(points), points)
-    offsets = offsets.expand(displacement.shape[0], *offsets.shape[1:])
-    return warp(displacement, offsets, padding="border") / lengths
+    positions = (points * lengths).expand(displacement.shape[0], *points.shape[1:])
+    return sample(displacement, positions, padding="border") / lengths
 
 
 def _lengths(displacement: Tensor) -> Tensor:

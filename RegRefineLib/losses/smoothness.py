@@ -1,4 +1,4 @@
-"""Smoothness of a displacement: the mean absolute or squared forward difference along each axis.
+"""Smoothness of a displacement: mean absolute or squared forward differences along each axis.
 
 Reg-TTR (released: L1, paper: diffusion), VoxelMorph, FiRework: mean over voxels and components,
 then over the three axes. The gradient is written out: autograd would keep nine copies of the field.
@@ -11,45 +11,61 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def gradient_l1(displacement: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean |forward difference| of (N, 3, D, H, W) in voxels, over axes; a scalar."""
-    return _Smoothness.apply(displacement, mask, 1)
+Scales = tuple[float, float, float]
 
 
-def gradient_l2(displacement: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean squared forward difference of (N, 3, D, H, W) in voxels, over axes."""
-    return _Smoothness.apply(displacement, mask, 2)
+def gradient_l1(
+    displacement: Tensor, mask: Tensor | None = None, *, scales: Scales = (1.0, 1.0, 1.0)
+) -> Tensor:
+    """Return the mean |forward difference| of (N, 3, D, H, W) in voxels, over axes; a scalar.
+
+    Args:
+        mask: weights 0..1, (N, 1, D, H, W); a difference counts by the product of its two voxels'.
+        scales: factors of the differences along the three axes; 1 / spacing makes voxels cubes.
+    """
+    return _Smoothness.apply(displacement, mask, 1, scales)
+
+
+def gradient_l2(
+    displacement: Tensor, mask: Tensor | None = None, *, scales: Scales = (1.0, 1.0, 1.0)
+) -> Tensor:
+    """Return the mean squared forward difference (diffusion) over axes; see `gradient_l1`."""
+    return _Smoothness.apply(displacement, mask, 2, scales)
 
 
 class _Smoothness(torch.autograd.Function):
-    """Value and gradient in one pass; a difference counts where both its voxels lie in the mask."""
+    """Value and gradient in one pass."""
 
     @staticmethod
-    def forward(ctx: Any, displacement: Tensor, mask: Tensor | None, power: int) -> Tensor:
+    def forward(
+        ctx: Any, displacement: Tensor, mask: Tensor | None, power: int, scales: Scales
+    ) -> Tensor:
         u = displacement.detach()
-        wanted = ctx.needs_input_grad[0]
-        gradient = torch.zeros_like(u) if wanted else None
+        gradient = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=u.dtype, device=u.device)
-        for axis in (2, 3, 4):
+        for axis, scale in zip((2, 3, 4), scales, strict=True):
             n = u.shape[axis]
             if n < 2:
                 continue
             step = u.narrow(axis, 1, n - 1) - u.narrow(axis, 0, n - 1)
-            count: Any = step.numel()
+            if scale != 1:
+                step.mul_(scale)
+            size = step.abs() if power == 1 else step.square()
+            slope = step.sign_() if power == 1 else step.mul_(2)
+            share: Any = 1 / (3 * step.numel())
             if mask is not None:
-                both = mask.narrow(axis, 1, n - 1) * mask.narrow(axis, 0, n - 1)
-                step.mul_(both)
-                count = (both.sum() * (u.shape[0] * 3 / mask.shape[0])).clamp_min(1)
-            total += (step.abs().sum() if power == 1 else step.square().sum()) / (3 * count)
+                weights = mask.narrow(axis, 1, n - 1) * mask.narrow(axis, 0, n - 1)
+                size.mul_(weights)
+                slope.mul_(weights)
+                share = 1 / (weights.expand_as(step).sum() * 3).clamp_min(1e-8)
+            total += size.sum() * share
             if gradient is not None:
-                slope = step.sign_() if power == 1 else step.mul_(2)
-                slope.div_(3 * count)
+                slope.mul_(share * scale)
                 gradient.narrow(axis, 1, n - 1).add_(slope)
                 gradient.narrow(axis, 0, n - 1).sub_(slope)
         ctx.gradient = gradient
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        return grad_outputs[0] * ctx.gradient, None, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        return grad_outputs[0] * ctx.gradient, None, None, None
