@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import DisplacementField, Geometry, Volume
 from .job import PROTOCOL, Extras, Job, RegRefineError, Result
@@ -126,9 +127,17 @@ def _save(folder: Path, name: str, value: Volume | DisplacementField | None) -> 
         return None
     is_field = isinstance(value, DisplacementField)
     array = value.vectors if isinstance(value, DisplacementField) else value.array
-    np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    _write_array(folder / f"{name}.npy", array)
     kind = "field" if is_field else "volume"
     return {"kind": kind, "file": f"{name}.npy", "affine": _listed(value.geometry.affine)}
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file in a way that says why it cannot (numpy's own says "0 written")."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
 
 
 def _load(folder: Path, entry: dict[str, Any]) -> Any:

@@ -273,8 +273,8 @@ def _real_register(outbox: Outbox) -> Register:
     return register
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve on stdin and stdout; the sub-command `regrefine worker`."""
+def main(arguments: list[str] | None = None, register: Register | None = None) -> int:
+    """Serve on stdin and stdout, and end the process; the sub-command `regrefine worker`."""
     parser = argparse.ArgumentParser("regrefine worker", description="do jobs told on stdin")
     parser.add_argument("--idle", type=float, default=IDLE_S, help="leave after so many idle s")
     options = parser.parse_args(arguments)
@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     outbox = Outbox(events)
     sys.excepthook = _last_words(outbox)
-    serve(sys.stdin, outbox, idle_s=options.idle)
+    serve(sys.stdin, outbox, register, idle_s=options.idle)
     os._exit(0)  # not by the ordinary way, which waits for the thread that reads stdin
 
 
