@@ -74,6 +74,20 @@ def sample(
     return _grid_sample(image, torch.stack(points, dim=-1), mode, padding)
 
 
+def to_exact(displacement: Tensor, convention: str) -> Tensor:
+    """Return the displacement that `exact` moves as `convention` moves the given one."""
+    shape = tuple(displacement.shape[2:])
+    grid = identity(shape, displacement)  # type: ignore[arg-type]
+    if convention == "reg-ttr":
+        scale = displacement.new_tensor([n / max(n - 1, 1) for n in shape])
+        return displacement * scale.view(1, 3, 1, 1, 1)
+    parts = [
+        _position(grid[:, axis], displacement[:, axis], n, convention) - grid[:, axis]
+        for axis, n in enumerate(shape)
+    ]
+    return torch.stack(parts, dim=1)
+
+
 def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
     """Return the points of x + u * N/(N-1), rounded as the published programs round them.
 
