@@ -1,0 +1,144 @@
+"""The models that models.json lists: what each is, what its images must be like, where it lies."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pooch
+
+from .job import INTENSITIES, RegRefineError
+
+FORMAT = 1  # of models.json
+CACHE_VARIABLE, FOLDER_VARIABLE = "REGREFINE_CACHE", "REGREFINE_MODELS"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the images must be like for a model.
+
+    Attributes:
+        intensity: the ranges (job.INTENSITIES) that fit, the usual one first.
+        orientation: where the array's axes point, such as "LIA"; None: as they come.
+        spacing_mm: voxel size; None: as it comes.
+        shape: sizes that the images are squeezed or stretched to; None: as they come, padded.
+    """
+
+    intensity: tuple[str, ...] = ("minmax",)
+    orientation: str | None = None
+    spacing_mm: float | None = None
+    shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.intensity if name not in INTENSITIES]
+        if unknown:
+            raise RegRefineError(f"intensity: one of {', '.join(INTENSITIES)}, got {unknown[0]!r}")
+        axes = {frozenset("RL"), frozenset("AP"), frozenset("IS")}
+        letters = self.orientation or "RAS"
+        if len(letters) != 3 or {a for a in axes if a & set(letters)} != axes:
+            raise RegRefineError(f"orientation: such as RAS or LIA, got {self.orientation!r}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Return it from models.json or a file's metadata; lists become tuples."""
+        names = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise RegRefineError(f"preprocessing: unknown {', '.join(unknown)}")
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An entry of models.json; the schema beside it says what each value means."""
+
+    name: str
+    help: str
+    network: str
+    licence: str
+    training_data: str
+    citation: str
+    file: str
+    options: dict[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    url: str | None = None
+    page: str | None = None
+    sha256: str | None = None
+    size_mb: float | None = None
+    notes: str = ""
+
+
+def folder() -> Path:
+    """Return the folder of models.json: $REGREFINE_MODELS, else beside or in the package."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    here = Path(__file__).resolve().parent
+    places = [Path(given)] if given else [here.parent / "models", here / "models"]
+    return next((p for p in places if (p / "models.json").is_file()), places[0])
+
+
+def cache_folder() -> Path:
+    """Return where fetched weights are kept: $REGREFINE_CACHE/models, else the user's cache."""
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("regrefine")) / "models"
+
+
+def catalogue() -> dict[str, Model]:
+    """Return every model of models.json by name.
+
+    Raises:
+        RegRefineError: the file is damaged, or of a newer format than this version reads.
+    """
+    path = folder() / "models.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] > FORMAT:
+            raise RegRefineError(
+                f"{path}: format {content['format']} is newer than this version reads ({FORMAT}); "
+                "update RegRefine"
+            )
+        return {name: _model(name, values) for name, values in content["models"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RegRefineError(f"{path}: is damaged ({error}); install RegRefine anew") from error
+
+
+def _model(name: str, values: Mapping[str, Any]) -> Model:
+    preprocessing = Preprocessing.from_json(values.get("preprocessing", {}))
+    return Model(**{**values, "name": name, "preprocessing": preprocessing})
+
+
+def find_model(name: str) -> Model:
+    """Return the model of that name.
+
+    Raises:
+        RegRefineError: there is none; the message offers the nearest.
+    """
+    models = catalogue()
+    if name not in models:
+        near = difflib.get_close_matches(name, models, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(models)}"
+        raise RegRefineError(f"unknown model {name!r}; {hint}")
+    return models[name]
+
+
+def local_file(model: Model) -> Path | None:
+    """Return where the model's file is, bundled or fetched, or None."""
+    places = (folder() / model.file, cache_folder() / model.name / model.file)
+    return next((p for p in places if p.is_file()), None)
+
+
+def status(model: Model) -> str:
+    """Return bundled, fetched, published (to be fetched) or by hand (from its page)."""
+    path = local_file(model)
+    if path is None:
+        return "published" if model.url else "by hand"
+    return "fetched" if cache_folder() in path.parents else "bundled"

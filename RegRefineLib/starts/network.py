@@ -1,0 +1,95 @@
+"""A network's field as the start: weights by name or path, the grid they want, one pass.
+
+Settings: `network` (a row of registry.NETWORKS), `weights` (a model's name or a file's path),
+`like` (a model whose preprocessing a file of one's own was trained with), `precision` (float32, or
+bfloat16 for the convolutions alone); every other setting is an option of the network's constructor,
+lists written as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..catalogue import Preprocessing, catalogue, find_model
+from ..job import Progress, RegRefineError
+from ..pair import Pair, Report
+from ..weights import Loaded, load
+from .network_grid import NetworkGrid, network_grid
+
+OWN = ("network", "weights", "like", "precision")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
+    """Return the network's displacement (1, 3, D, H, W) in voxels of the pair's grid.
+
+    Raises:
+        RegRefineError: no weights are named, they cannot be loaded (see weights.load), or a
+            setting is wrong.
+    """
+    loaded = _loaded(settings)
+    precision = str(settings.get("precision", PRECISIONS[0]))
+    if precision not in PRECISIONS:
+        raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
+    network = loaded.network.to(pair.device)
+    grid = network_grid(
+        pair.geometry,
+        loaded.preprocessing,
+        getattr(network, "stride", 1),
+        getattr(network, "minimum", 1),
+    )
+    report(Progress("start", message=_sentence(loaded, pair, grid)))
+    moving, fixed = grid.images(pair.moving), grid.images(pair.fixed)
+    low = torch.autocast(pair.device.type, torch.bfloat16)
+    with torch.no_grad(), low if precision == "bfloat16" else nullcontext():
+        found: Tensor = network(moving, fixed)
+    return grid.displacement(found.to(pair.fixed.dtype))
+
+
+def wanted(settings: Mapping[str, Any]) -> Preprocessing:
+    """Return what the images must be like for the model that the settings name.
+
+    Of use before the pair is made: its `intensity` is for the job. Files of one's own that do not
+    say it want nothing special.
+    """
+    name = str(settings.get("like") or settings.get("weights") or "")
+    models = catalogue()
+    return models[name].preprocessing if name in models else Preprocessing()
+
+
+def _loaded(settings: Mapping[str, Any]) -> Loaded:
+    weights = settings.get("weights")
+    if not weights:
+        raise RegRefineError(
+            "backbone network: name its weights, a model (see `regrefine models list`) or the path "
+            "of a file"
+        )
+    name, like = settings.get("network"), settings.get("like")
+    return load(
+        str(weights),
+        str(name) if name else None,
+        {key: _option(value) for key, value in settings.items() if key not in OWN},
+        find_model(str(like)).preprocessing if like else None,
+    )
+
+
+def _option(value: Any) -> Any:
+    """Return a constructor option; text that is JSON is what it says."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _sentence(loaded: Loaded, pair: Pair, grid: NetworkGrid) -> str:
+    padded = [n + sum(m) for n, m in zip(grid.size, grid.margin, strict=True)]
+    sizes = " x ".join(str(n) for n in padded)
+    return f"{type(loaded.network).__name__} from {loaded.source} on {sizes} voxels"
