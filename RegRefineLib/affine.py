@@ -7,7 +7,6 @@ in any of them moves the image's rim by about one millimetre, which makes one st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +19,19 @@ from .job import Extras, Progress
 from .pair import Report, ignore
 from .prepare import scaled, to_tensor
 from .resample import downsampled, resample
+from .translate import best_translation
 from .warp import identity, sample
 
-# voxel size in mm, Adam steps, first step size in mm
-LEVELS = ((8.0, 60, 4.0), (4.0, 40, 1.0), (2.5, 16, 0.4))
+# voxels along the image's longest side, Adam's steps, first step size in voxels
+LEVELS = ((24, 60, 0.5), (48, 40, 0.25), (80, 20, 0.15))
 
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """One resolution: images (1,1,...), weights of the voxels, and their grids."""
+    """One resolution: images (1,1,...), weights of voxels, their grids; steps and their size."""
 
+    steps: int
+    rate_mm: float
     fixed: Tensor
     moving: Tensor
     fixed_weight: Tensor
@@ -52,12 +54,12 @@ def align(
 
     Args:
         kind: none, centre, rigid or affine; centre+rigid and centre+affine do not trust the
-            headers' positions and begin with the images' centres of mass on each other.
+            headers' positions and begin without them.
         similarity: correlation (squared, so that an inverted contrast does as well), or a name of
             the similarities' table, mutual-information for one.
 
-    Without centre+ the better of the header's position and the centres of mass is the beginning.
-    The best map that was seen wins, so the result is never worse than the beginning.
+    The beginning is the best of: the header's position (not with centre+), the centres of mass on
+    each other, and the best of all translations (translate.py).
     """
     given = extras or Extras()
     if kind == "none":
@@ -66,9 +68,16 @@ def align(
     centred[:3, 3] = centre_of_mass(moving, intensity) - centre_of_mass(fixed, intensity)
     if kind == "centre":
         return centred
-    starts = [centred] if kind.startswith("centre") else [np.eye(4), centred]
-    levels = [_level(fixed, moving, mm, intensity, given) for mm, _, _ in LEVELS]
-    return _Search(levels, similarity, report).best(starts, kind.rpartition("+")[2])
+    small_fixed, small_moving = scaled(fixed, intensity), scaled(moving, intensity)
+    longest = float(np.ptp(fixed.geometry.corners(), axis=0).max())
+    starts = [centred, best_translation(small_fixed, small_moving, longest / LEVELS[0][0])]
+    if not kind.startswith("centre"):
+        starts.append(np.eye(4))
+    levels = [
+        _level(small_fixed, small_moving, (longest / n, steps, rate), given)
+        for n, steps, rate in LEVELS
+    ]
+    return _Search(levels, similarity, report, len(starts)).best(starts, kind.rpartition("+")[2])
 
 
 def centre_of_mass(volume: Volume, intensity: str = "minmax") -> FloatArray:
@@ -84,9 +93,9 @@ def centre_of_mass(volume: Volume, intensity: str = "minmax") -> FloatArray:
     return volume.geometry.to_ras(index)
 
 
-def _level(fixed: Volume, moving: Volume, mm: float, intensity: str, extras: Extras) -> _Level:
-    def small(volume: Volume) -> Volume:
-        return downsampled(scaled(volume, intensity), mm)
+def _level(fixed: Volume, moving: Volume, plan: tuple[float, int, float], extras: Extras) -> _Level:
+    """Images are scaled already; plan: voxel size in mm, steps, first step size in voxels."""
+    mm, steps, rate = plan
 
     def weight(mask: Volume | None, grid: Geometry) -> Tensor:
         if mask is None:
@@ -94,8 +103,10 @@ def _level(fixed: Volume, moving: Volume, mm: float, intensity: str, extras: Ext
         inside = Volume((mask.array != 0).astype(np.float32), mask.geometry)
         return to_tensor(resample(inside, grid), torch.device("cpu"))
 
-    f, m = small(fixed), small(moving)
+    f, m = downsampled(fixed, mm), downsampled(moving, mm)
     return _Level(
+        steps,
+        rate * mm,
         to_tensor(f, torch.device("cpu")),
         to_tensor(m, torch.device("cpu")),
         weight(extras.fixed_mask, f.geometry),
@@ -108,45 +119,46 @@ def _level(fixed: Volume, moving: Volume, mm: float, intensity: str, extras: Ext
 class _Search:
     """Adam over the generators, level by level, from the most promising start."""
 
-    def __init__(self, levels: list[_Level], similarity: str, report: Report):
+    def __init__(self, levels: list[_Level], similarity: str, report: Report, starts: int):
         self.levels, self.report = levels, report
         self.similarity = similarity
         grid = levels[0].fixed_grid
         self.centre = torch.tensor(grid.centre)
-        self.radius = 0.5 * float(np.linalg.norm(grid.corners().max(0) - grid.corners().min(0))) / 2
+        self.radius = float(np.ptp(grid.corners(), axis=0).mean()) / 2
         self.done = 0
+        self.todo = starts * levels[0].steps + sum(2 * level.steps for level in levels)
 
     def best(self, starts: list[FloatArray], kind: str) -> FloatArray:
-        """Return the 4x4 with the least loss."""
-        trials = [self._descend(self.levels[0], 0, start, "rigid") for start in starts]
-        matrix = min(trials, key=lambda trial: trial[0])[1]
+        """Return the 4x4 with the least loss: rigid from every start, then on with the best."""
+        trials = [self._descend(self.levels[0], start, "rigid") for start in starts]
+        _, matrix = min(trials, key=lambda trial: trial[0])
         for n, level in enumerate(self.levels):
-            if n > 0:
-                _, matrix = self._descend(level, n, matrix, "rigid" if n == 1 else kind)
-            if kind == "affine" and n < 2:
-                _, matrix = self._descend(level, n, matrix, "affine")
+            if n > 0 and (kind == "rigid" or n == 1):
+                _, matrix = self._descend(level, matrix, "rigid")
+            if kind == "affine" and n > 0:
+                _, matrix = self._descend(level, matrix, "affine")
         return matrix
 
-    def _descend(
-        self, level: _Level, n: int, start: FloatArray, kind: str
-    ) -> tuple[float, FloatArray]:
-        _, steps, rate = LEVELS[n]
+    def _descend(self, level: _Level, start: FloatArray, kind: str) -> tuple[float, FloatArray]:
+        """Return the least loss that was seen on the way, and its matrix."""
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.Adam([parameters], lr=rate, betas=(0.8, 0.95))
+        optimiser = torch.optim.Adam([parameters], lr=level.rate_mm, betas=(0.8, 0.95))
         base = torch.tensor(start)
         least, chosen = float("inf"), start
-        for step in range(steps):
+        share = self._share(level, start)
+        for step in range(level.steps):
             for group in optimiser.param_groups:
-                group["lr"] = rate * (1.0 - step / steps)
+                group["lr"] = level.rate_mm * (1.0 - step / level.steps)
             optimiser.zero_grad()
             matrix = base @ self._map(parameters, kind)
-            loss = self._loss(level, matrix)
-            if float(loss) < least:
-                least, chosen = float(loss), matrix.detach().numpy().copy()
+            loss = self._loss(level, matrix, share)
+            value = float(loss.detach())
+            if value < least:
+                least, chosen = value, matrix.detach().numpy().copy()
             loss.backward()
             optimiser.step()
             self.done += 1
-            self.report(Progress("affine", self.done, 0, loss={"total": float(loss)}))
+            self.report(Progress("affine", self.done - 1, self.todo, loss={"total": value}))
         return least, chosen
 
     def _map(self, p: Tensor, kind: str) -> Tensor:
@@ -158,24 +170,34 @@ class _Search:
         top = torch.cat([linear, shift[:, None]], dim=1)
         return torch.cat([top, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=p.dtype)])
 
-    def _loss(self, level: _Level, matrix: Tensor) -> Tensor:
+    def _positions(self, level: _Level, matrix: Tensor) -> Tensor:
+        """Where the fixed voxels lie in the moving image, (1, 3, D, H, W) in its voxels."""
         moving_index = torch.tensor(level.moving_grid.inverse_affine)
         fixed_affine = torch.tensor(level.fixed_grid.affine)
         index = moving_index @ matrix @ fixed_affine  # (i,j,k) -> (i,j,k)
-        m = index.flip(0)[1:].float()  # rows k, j, i
+        rows = index[:3].flip(0).float()  # k, j, i
         grid = identity(level.fixed_grid.shape, level.fixed)
-        positions = torch.einsum("rc,ncdhw->nrdhw", m[:, :3].flip(1), grid) + m[:, 3].view(
-            1, 3, 1, 1, 1
-        )
+        linear = torch.einsum("rc,ncdhw->nrdhw", rows[:, :3].flip(1), grid)
+        return linear + rows[:, 3].view(1, 3, 1, 1, 1)
+
+    @torch.no_grad()
+    def _share(self, level: _Level, matrix: FloatArray) -> float:
+        """The share of the fixed voxels that the moving image covers."""
+        inside = sample(level.moving_weight, self._positions(level, torch.tensor(matrix)))
+        return float((level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1))
+
+    def _loss(self, level: _Level, matrix: Tensor, share_before: float) -> Tensor:
+        positions = self._positions(level, matrix)
         moved = sample(level.moving, positions)
-        inside = sample(level.moving_weight, positions.detach())
-        weight = level.fixed_weight * inside
-        share = weight.sum() / level.fixed_weight.sum().clamp_min(1)
+        inside = sample(level.moving_weight, positions)
+        weight = level.fixed_weight * inside.detach()
         if self.similarity == "correlation":
             loss = 1.0 - _squared_correlation(level.fixed, moved, weight)
         else:
             loss = registry.find("similarity", self.similarity)(level.fixed, moved, weight)
-        return loss + 0.1 * (1.0 - share)  # images must not flee from each other
+        # images must not flee from each other until little is left to compare
+        share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
+        return loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)
 
 
 def _squared_correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
@@ -184,11 +206,3 @@ def _squared_correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     b = b - (weight * b).sum() / total
     cross = (weight * a * b).sum()
     return cross * cross / ((weight * a * a).sum() * (weight * b * b).sum()).clamp_min(1e-12)
-
-
-def describe(matrix: FloatArray) -> Mapping[str, float]:
-    """Return the map's largest translation in mm and its volume change, for a person to read."""
-    return {
-        "translation_mm": float(np.linalg.norm(matrix[:3, 3])),
-        "volume_factor": float(np.linalg.det(matrix[:3, :3])),
-    }

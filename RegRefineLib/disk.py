@@ -79,13 +79,14 @@ def written_aside(path: PathLike, need_bytes: int = 0) -> Iterator[Path]:
         yield aside
         aside.replace(path)
     except OSError as error:
-        raise RegRefineError(_cannot_write(path, error)) from error
+        raise RegRefineError(cannot_write(path, error)) from error
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
+def cannot_write(path: Path, error: OSError) -> str:
+    """Return the sentence for an error of writing to `path`."""
     if error.errno in _FULL:
         return f"{path}: the disk is full; make room or write elsewhere"
     if error.errno in _FORBIDDEN:

@@ -208,6 +208,19 @@ class DisplacementField:
         moved = points @ matrix[:3, :3].T + matrix[:3, 3]
         return cls((moved - points).astype(np.float32), geometry)
 
+    def at(self, points_ras: ArrayLike) -> FloatArray:
+        """Return u (n, 3) in mm at RAS mm points (n, 3), linearly; outside, the nearest face's."""
+        size = np.array(self.geometry.shape[::-1])
+        index = np.clip(self.geometry.to_index(points_ras).reshape(-1, 3), 0, size - 1)
+        low = np.minimum(index.astype(int), np.maximum(size - 2, 0))
+        part = index - low
+        result = np.zeros(index.shape)
+        for corner in np.ndindex(2, 2, 2):
+            i, j, k = np.minimum(low + corner, size - 1).T
+            weight = np.where(np.array(corner) == 1, part, 1.0 - part).prod(axis=1)
+            result += weight[:, None] * self.vectors[k, j, i]
+        return result
+
     def to_voxels(self) -> FloatArray:
         """Return u (k,j,i,3) in voxels of the field's own grid along (i, j, k)."""
         matrix = self.geometry.inverse_affine[:3, :3].astype(self.vectors.dtype)

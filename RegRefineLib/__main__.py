@@ -1,0 +1,7 @@
+"""python -m RegRefineLib = regrefine."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

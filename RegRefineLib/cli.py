@@ -1,0 +1,66 @@
+"""regrefine: the command line. A command is a file of commands/; errors are one line, status 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import __version__
+from .job import Cancelled, RegRefineError
+
+# name -> module of commands/; imported only when the command runs, so that help comes at once
+COMMANDS = {
+    "register": "register two volumes",
+    "apply": "move a volume, labels or landmarks through a transform",
+    "evaluate": "figures of how well two label maps, images or landmark sets agree",
+    "list": "presets, backbones, refinements, similarities ... by name",
+    "models": "list, fetch, verify and remove networks' weights",
+    "demo": "register a real pair and look at the result",
+    "worker": "take jobs on standard input (used by Slicer)",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"regrefine: {message} (see {self.prog} --help)\n")
+
+
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser, with the arguments of `command` filled in."""
+    top = _Parser(prog="regrefine", description="Deformable registration of medical volumes.")
+    top.add_argument("--version", action="version", version=f"regrefine {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == command:
+            importlib.import_module(f".commands.{name}", __package__).add(sub)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: 0 done, 1 dropped, 2 an error of the input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    try:
+        arguments = parser(command).parse_args(words)
+        run = importlib.import_module(f".commands.{arguments.command}", __package__).run
+        return int(run(arguments) or 0)
+    except RegRefineError as error:
+        sys.stderr.write(f"regrefine: {' '.join(str(error).split())}\n")
+        return 2
+    except (Cancelled, KeyboardInterrupt):
+        sys.stderr.write("regrefine: dropped; nothing was written\n")
+        return 1
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

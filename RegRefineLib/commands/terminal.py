@@ -1,0 +1,98 @@
+"""What the commands show: the progress bar, the events, and the table of figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from ..job import Progress
+
+# figure -> its name in tables, its unit and its digits
+FIGURES = {
+    "dice": ("Dice", "", 3),
+    "hd95_mm": ("HD95", "mm", 2),
+    "assd_mm": ("ASSD", "mm", 2),
+    "tre_mm": ("TRE", "mm", 2),
+    "ncc": ("NCC", "", 3),
+    "folds_percent": ("folds", "%", 4),
+    "sdlogj": ("SDlogJ", "", 3),
+    "largest_mm": ("largest displacement", "mm", 1),
+}
+
+
+def say(text: str = "") -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Bar:
+    """A report callback that draws a progress bar with the loss and the time left on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._stage = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one step."""
+        if progress.warning:
+            tqdm.write(f"warning: {progress.message}", file=sys.stderr)
+            return
+        if progress.stage != self._stage:
+            self.close()
+            self._stage = progress.stage
+            self._bar = tqdm(total=progress.steps or None, desc=f"{progress.stage:8}", leave=False)
+        if self._bar is None or not progress.loss:
+            return
+        if progress.steps and self._bar.total != progress.steps:
+            self._bar.total = progress.steps
+        self._bar.update(progress.step + 1 - self._bar.n)
+        shown = {"loss": f"{progress.loss.get('total', 0.0):.4f}"}
+        if "dice" in progress.metrics:
+            shown["dice"] = f"{progress.metrics['dice']:.3f}"
+        self._bar.set_postfix(shown, refresh=False)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+class Events:
+    """A report callback that writes each step as a line of JSON on standard output."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Write one step."""
+        say(progress.to_line())
+
+    def close(self) -> None:
+        """Nothing to take away."""
+
+
+def mean_of(value: Any) -> float | None:
+    """Return a figure's mean where it is one per label, else itself."""
+    return value.get("mean") if isinstance(value, Mapping) else value
+
+
+def table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return rows of text: a head with the stages' names, then one row per figure that is there."""
+    rows = [["", *stages]]
+    for name, (title, unit, digits) in FIGURES.items():
+        values = [mean_of(figures.get(name)) for figures in stages.values()]
+        if any(value is not None for value in values):
+            cells = ["-" if value is None else f"{value:.{digits}f}" for value in values]
+            rows.append([f"{title} ({unit})" if unit else title, *cells])
+    return rows
+
+
+def show_table(rows: list[list[str]]) -> None:
+    """Write rows of text in aligned columns."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    for row in rows:
+        first, rest = row[0].ljust(widths[0]), row[1:]
+        cells = [cell.rjust(w) for cell, w in zip(rest, widths[1:], strict=True)]
+        say("  ".join([first, *cells]).rstrip())
