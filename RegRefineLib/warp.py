@@ -59,7 +59,7 @@ def warp(
         position = _position(x, u, n, convention)
         if padding == "cut":
             inside = inside & (position >= 0) & (position <= n - 1)
-        parts.append(position * (2.0 / max(n - 1, 1)) - 1.0)
+        parts.append(_scaled(position, n))
     points = torch.stack(parts, dim=-1)
     if padding == "cut":
         return _grid_sample(image, points, mode, "border") * inside[:, None]
@@ -70,7 +70,7 @@ def sample(
     image: Tensor, positions: Tensor, *, mode: str = "linear", padding: str = "zeros"
 ) -> Tensor:
     """Return `image` (N, C, D, H, W) at voxel positions (N, 3, d, h, w), component c on axis c."""
-    points = [positions[:, a] * (2.0 / max(image.shape[2 + a] - 1, 1)) - 1.0 for a in (2, 1, 0)]
+    points = [_scaled(positions[:, a], image.shape[2 + a]) for a in (2, 1, 0)]
     return _grid_sample(image, torch.stack(points, dim=-1), mode, padding)
 
 
@@ -86,6 +86,14 @@ def to_exact(displacement: Tensor, convention: str) -> Tensor:
         for axis, n in enumerate(shape)
     ]
     return torch.stack(parts, dim=1)
+
+
+def _scaled(position: Tensor, n: int) -> Tensor:
+    """Return positions on an axis of n voxels in grid_sample's -1..1.
+
+    The quotient is formed first: it alone is rounded, where a factor 2/(n-1) would be once more.
+    """
+    return (position / max(n - 1, 1)).mul_(2.0).sub_(1.0)
 
 
 def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
