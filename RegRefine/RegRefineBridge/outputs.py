@@ -27,6 +27,7 @@ from RegRefineLib.job import RegRefineError, Result
 
 from .charts import FIGURE_COLUMNS, setFigures, setHistory
 from .labels import Labels
+from .nodes import checkPresent
 from .segments import setSegments
 from .transforms import Node, fromWorld, setInverse, setLinear, setTransform, toVtkMatrix
 
@@ -87,9 +88,12 @@ def publish(
         chosen: nodes that the user picked to receive an output.
 
     Raises:
-        RegRefineError: a chosen node is an input, or the fixed volume is under it.
+        RegRefineError: an input is no longer in the scene; a chosen node is an input, or the fixed
+            volume is under it.
     """
     chosen = dict(chosen or {})
+    checkPresent(sources.fixed, "fixed volume")
+    checkPresent(sources.moving, "moving volume")
     _checkChosen(chosen, sources)
     anchor = chosen.get("transform") or _newNode(scene, "transform", sources)
     anchor.SetAndObserveTransformNodeID(None)
@@ -123,7 +127,7 @@ def ensureNode(scene: Any, anchor: Node, output: str, sources: Sources) -> Node:
 def placeBeside(scene: Any, node: Node, neighbour: Node) -> None:
     """Put a node beside another in the subject hierarchy, that is into the same study or folder."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    if hierarchy is None or neighbour is None or neighbour.GetScene() is None:
+    if hierarchy is None or not _isPresent(neighbour):
         return
     place = hierarchy.GetItemByDataNode(neighbour)
     parent = hierarchy.GetItemParent(place) if place else hierarchy.GetSceneItemID()
@@ -157,10 +161,14 @@ class _Run:
         return {
             "inverse": result.inverse is not None,
             "warpedSegmentation": result.warped_labels is not None,
-            "warpedLandmarks": self.sources.movingLandmarks is not None,
+            "warpedLandmarks": _isPresent(self.sources.movingLandmarks),
             "jacobian": result.jacobian is not None,
             "chart": bool(result.history),
         }.get(output, True)
+
+
+def _isPresent(node: Node) -> bool:
+    return node is not None and node.GetScene() is not None
 
 
 def _checkChosen(chosen: Mapping[str, Node], sources: Sources) -> None:
@@ -194,8 +202,7 @@ def _refer(node: Node, fixed: Node, moving: Node) -> None:
         (kind.GetFixedNodeReferenceRole(), fixed),
         (kind.GetMovingNodeReferenceRole(), moving),
     ):
-        if volume.GetScene() is not None:
-            node.SetNodeReferenceID(role, volume.GetID())
+        node.SetNodeReferenceID(role, volume.GetID())
 
 
 def _setVolume(node: Node, volume: Volume) -> None:
