@@ -135,6 +135,8 @@ def _open(url: str, start: int, tag: str) -> http.client.HTTPResponse:
         error.close()
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _NothingThere("the server has another file now") from error
+        if 300 <= error.code < 400:  # urllib's own refusal, such as of file:
+            raise RegRefineError(f"{url}: {error.reason}; refused") from error
         raise RegRefineError(
             f"{url}: the server says {error.code} {error.reason}; the file may have moved"
         ) from error
