@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from RegRefineLib import catalogue as module
 from RegRefineLib.catalogue import Preprocessing, catalogue, find_model, status
 from RegRefineLib.job import INTENSITIES, RegRefineError
@@ -36,6 +37,11 @@ def faults(value: Any, rule: dict[str, Any], place: str) -> list[str]:
         found.append(f"{place}: {value!r} does not fit {rule['pattern']}")
     if "enum" in rule and value not in rule["enum"]:
         found.append(f"{place}: {value!r} is not one of {rule['enum']}")
+    return found + faults_inside(value, rule, place)
+
+
+def faults_inside(value: Any, rule: dict[str, Any], place: str) -> list[str]:
+    found = []
     if isinstance(value, dict):
         known, rest = rule.get("properties", {}), rule.get("additionalProperties", True)
         found += [f"{place}: {n} is missing" for n in rule.get("required", []) if n not in value]

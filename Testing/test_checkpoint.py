@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
 from RegRefineLib.checkpoint import fit, read, save
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
-from safetensors.torch import save_file
-from torch import Tensor
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
 

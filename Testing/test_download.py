@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from http_files import Served, serving
+
 from RegRefineLib import download as module
 from RegRefineLib.download import check_address, download
 from RegRefineLib.job import RegRefineError
