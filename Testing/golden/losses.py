@@ -1,8 +1,8 @@
 """Check similarities, regularisers and MIND features against the published programs' numbers.
 
-Tolerances. A value may differ by 1e-5 of itself, or, where the file says that the program's own
-float32 result lies further from its float64 one (or moves more when its input changes in the last
-bit), by twice that noise. Gradients: 1e-5 of the largest component; those of NCC and SSIM lose
+Tolerances. A value may differ by 1e-5 of itself plus twice the noise that the file states: how far
+the program's own float32 result lies from its float64 one, and how far it moves when its input
+changes in the last bit. Gradients: 1e-5 of the largest component; those of NCC and SSIM lose
 digits to cancellation in the published programs (up to 0.7 % of the largest component where windows
 are flat), so they may differ by three times what dense.py measures of it on the file's images.
 MIND features, which lie in (0, 1]: 1e-5.
@@ -55,7 +55,7 @@ def check(data: Arrays, meta: dict[str, Any]) -> list[Comparison]:
     comparisons = case.check_inputs()
     for name, wanted in zip(data["names"].tolist(), data["values"].tolist(), strict=True):
         noise = max(meta.get("noise_abs", {}).get(name, {}).values(), default=0.0)
-        tolerance = max(RELATIVE * abs(wanted), NOISE_TIMES * noise, FLOOR)
+        tolerance = RELATIVE * abs(wanted) + NOISE_TIMES * noise + FLOOR
         found = lookup(VALUES, name)
         if found is None:
             comparisons.append(Comparison(f"{name}: nothing to compare with", np.inf, tolerance))
