@@ -10,11 +10,15 @@ These take two displacements, so they are no rows of the table of regularisers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..warp import identity, sample
 from .masked import masked_mean
+
+Offset = Callable[[Tensor], Tensor]  # points (N, 3, d, h, w) of the unit cube -> how far they move
 
 
 def inverse_consistency(
@@ -28,8 +32,9 @@ def inverse_consistency(
         noise: standard normal numbers (N, 3, D, H, W), which move the points by 1/W of the cube
             per unit, or None for the voxels themselves.
     """
-    points = _points(forward, noise, 1)
-    error, reverse = _error(forward, backward, points), _error(backward, forward, points)
+    points = cube_points(forward, noise, 1)
+    a, b = offset(forward), offset(backward)
+    error, reverse = _error(a, b, points), _error(b, a, points)
     return masked_mean(error.square(), mask) + masked_mean(reverse.square(), mask)
 
 
@@ -50,19 +55,42 @@ def gradient_inverse_consistency(
         stride: only every stride-th voxel along each axis is a point; uniGradICON takes 2.
         step: of the finite differences, in unit cubes.
     """
-    points = _points(forward, noise, stride)
+    points = cube_points(forward, noise, stride)
     weights = None if mask is None else mask[:, :, ::stride, ::stride, ::stride]
+    return gradicon_of_offsets(offset(forward), offset(backward), points, weights, step=step)
+
+
+def gradicon_of_offsets(
+    forward: Offset,
+    backward: Offset,
+    points: Tensor,
+    mask: Tensor | None = None,
+    *,
+    step: float = 1e-3,
+) -> Tensor:
+    """Return the same of two mappings of the unit cube that are known as functions.
+
+    Args:
+        points: where to look, (N, 3, d, h, w); see `cube_points`.
+        mask: weights 0..1 of the points, (N, 1, d, h, w), or None for all.
+        step: of the finite differences, in unit cubes.
+    """
     error = _error(forward, backward, points)
-    total = forward.new_zeros(())
+    total = points.new_zeros(())
     for axis in range(3):
         shift = torch.zeros_like(points[:1, :, :1, :1, :1])
         shift[:, axis] = step
         change = (error - _error(forward, backward, points + shift)) / step
-        total = total + masked_mean(change.square(), weights)
+        total = total + masked_mean(change.square(), mask)
     return total
 
 
-def _points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
+def offset(displacement: Tensor) -> Offset:
+    """Return a displacement (N, 3, D, H, W) in voxels as a function of the unit cube's points."""
+    return lambda points: _sample(displacement, points)
+
+
+def cube_points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
     """Return the points (N or 1, 3, d, h, w) where e is looked at, in unit cubes."""
     shape = _shape(displacement)
     points = identity(shape, displacement) / _lengths(displacement)
@@ -71,10 +99,10 @@ def _points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
     return points[:, :, ::stride, ::stride, ::stride]
 
 
-def _error(outer: Tensor, inner: Tensor, points: Tensor) -> Tensor:
+def _error(outer: Offset, inner: Offset, points: Tensor) -> Tensor:
     """Return x - outer(inner(x)) at the points."""
-    first = _sample(inner, points)
-    return -(first + _sample(outer, points + first))
+    first = inner(points)
+    return -(first + outer(points + first))
 
 
 def _sample(displacement: Tensor, points: Tensor) -> Tensor:

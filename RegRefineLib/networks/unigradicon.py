@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,16 +45,28 @@ class Mapping:
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return where `points` (N, 3, d, h, w) of the fixed cube lie in the moving cube."""
+        return points + self.offset(points)
+
+    def offset(self, points: Tensor) -> Tensor:
+        """Return how far `points` move; summed apart from the points, so that less is rounded."""
+        total = torch.zeros_like(points)
         for field in reversed(self.fields):
-            points = points + look_up(field, points)
-        return points
+            total = total + look_up(field, points + total)
+        return total
 
     def on_grid(self, image: Tensor) -> Tensor:
         """Return where the voxels of `image` lie; a field of that size is not interpolated."""
+        return cube(image) + self._offset_on_grid(image)
+
+    def _offset_on_grid(self, image: Tensor) -> Tensor:
         last = self.fields[-1]
         if last.shape[2:] != image.shape[2:]:
-            return self(cube(image))
-        return Mapping(self.fields[:-1])(cube(image) + last)
+            return self.offset(cube(image).expand(len(last), -1, -1, -1, -1))
+        return last + Mapping(self.fields[:-1]).offset(cube(image) + last)
+
+    def displacement(self, image: Tensor) -> Tensor:
+        """Return how far the voxels of `image` move, (N, 3, D, H, W) in its voxels."""
+        return self._offset_on_grid(image) * _last_voxel(image)
 
 
 class _Single(nn.Module):
@@ -121,8 +134,8 @@ class UniGradICON(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
         still = self.squeezed(fixed)
-        mapping = self.mapping(self.squeezed(moving), still)
-        return resize(in_voxels(mapping, still), tuple(fixed.shape[2:]))  # type: ignore[arg-type]
+        found = self.mapping(self.squeezed(moving), still).displacement(still)
+        return resize(found, tuple(fixed.shape[2:]))  # type: ignore[arg-type]
 
     def squeezed(self, image: Tensor) -> Tensor:
         """Return `image` on the cube's grid; trilinear with the voxels' edges aligned."""
@@ -142,7 +155,7 @@ class UniGradICON(nn.Module):
         moved, still = self.squeezed(moving), self.squeezed(fixed)
         mapping = self.mapping(moved, still)
         found = {f"u{k}": field for k, field in enumerate(mapping.fields, start=1)}
-        found["flow"] = in_voxels(mapping, still)
+        found["flow"] = mapping.displacement(still)
         found["warped"] = look_up(moved, mapping.on_grid(still), padding="zeros")
         return found
 
@@ -154,8 +167,3 @@ class UniGradICON(nn.Module):
             for name, value in state.items()
             if not name.endswith("identity_map") and "spacing" not in name
         }
-
-
-def in_voxels(mapping: Mapping, image: Tensor) -> Tensor:
-    """Return the displacement (N, 3, D, H, W) of `mapping` in voxels of `image`."""
-    return (mapping.on_grid(image) - cube(image)) * _last_voxel(image)
