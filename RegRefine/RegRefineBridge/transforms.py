@@ -5,8 +5,8 @@ Out: setTransform puts a field into a node so that **the moving volume, put dire
 in place of the parent it may have, lines up with the fixed volume**. The moving volume's own parent
 is therefore part of what the node holds. It is one grid transform, padded and tapered (taper.py),
 as long as its margin does not blow it up; where a large linear part would do that, the node holds
-the grid of the rest followed by the linear part, which then goes on outside the grid as well. A
-non-linear parent is appended as a copy.
+the grid of the rest followed by the linear part, which then goes on outside the grid as well
+(Slicer saves such a transform as .h5). A non-linear parent is appended as a copy.
 
 All mappings are between RAS mm points; "world" is the scene's frame. Grids with shear (from a
 sheared parent) are exact in the scene, but transform files cannot hold them.
@@ -26,6 +26,7 @@ from RegRefineLib.geometry import DisplacementField, FloatArray, Geometry
 from RegRefineLib.taper import Margin, growth, needed_margin, tapered
 
 LARGEST_GROWTH = 4.0
+SMALL_GRID_VOXELS = 16_000_000
 Node = Any
 
 
@@ -192,7 +193,7 @@ def gridTransform(field: DisplacementField) -> slicer.vtkOrientedGridTransform:
 def _gridAndLinear(field: DisplacementField, linear: FloatArray) -> list[Any]:
     """Return the field as one grid transform or, if that grew too far, as a grid and a matrix."""
     margin = needed_margin(field)
-    if growth(field, margin) <= LARGEST_GROWTH:
+    if growth(field, margin) <= _growthLimit(field):
         return [gridTransform(tapered(field, margin))]
     points = field.geometry.points()
     rest = _through(np.linalg.inv(linear), points + field.vectors) - points
@@ -201,9 +202,14 @@ def _gridAndLinear(field: DisplacementField, linear: FloatArray) -> list[Any]:
     return [gridTransform(tapered(field, margin)), _linearTransform(linear)]
 
 
+def _growthLimit(field: DisplacementField) -> float:
+    """Return how many times as many voxels a padded grid may have: small grids may have more."""
+    return max(LARGEST_GROWTH, SMALL_GRID_VOXELS / field.geometry.voxel_count)
+
+
 def _bounded(field: DisplacementField, margin: Margin) -> Margin:
-    """Return the margin, shrunk where the grid would be more than LARGEST_GROWTH as large."""
-    while growth(field, margin) > LARGEST_GROWTH and max(margin) > 1:
+    """Return the margin, shrunk where the grid would grow beyond the limit."""
+    while growth(field, margin) > _growthLimit(field) and max(margin) > 1:
         margin = tuple(math.ceil(0.8 * m) if m > 1 else 1 for m in margin)  # type: ignore[assignment]
     return margin
 
