@@ -23,6 +23,8 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
         assert not target.exists()
         assert aside.parent == target.parent
         assert aside.name.endswith("result.json")
+        same_file = aside.stat().st_ino
+    assert target.stat().st_ino == same_file  # renamed, not copied
     assert target.read_text() == "{"
     assert names_in(target.parent) == ["result.json"]
 
