@@ -51,13 +51,21 @@ NETWORKS: dict[str, Row] = {
     "unigradicon": Row(
         "networks.unigradicon:UniGradICON", "four U-Nets for any anatomy (also multiGradICON)"
     ),
+    "xmorpher": Row("networks.xmorpher:XMorpher", "two streams, cross-window attention"),
+    "dmr": Row("networks.dmr:DMR", "displacement attention, refined over four levels"),
+    "prplusplus": Row("networks.prplusplus:PRPlusPlus", "dual pyramid, correlation (SMILE lab)"),
+    "prplusplus-official": Row(
+        "networks.prplusplus_official:PRPlusPlusOfficial", "the same as its authors published it"
+    ),
 }
 
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)
 REFINEMENTS: dict[str, Row] = {
     "none": Row("refine.none:refine", "keep the start as it is"),
+    "pyramid": Row("refine.pyramid:refine", "coarse-to-fine diffeomorphic descent (the default)"),
     "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
     "convexadam-adam": Row("refine.convexadam_adam:refine", "Adam on MIND features (ConvexAdam)"),
+    "network-io": Row("refine.network_io:refine", "train a copy of the network for this pair"),
 }
 
 # loss(fixed, moving, mask=None) -> scalar tensor, smaller is better

@@ -33,7 +33,7 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         RegRefineError: no weights are named, they cannot be loaded (see weights.load), or a
             setting is wrong.
     """
-    loaded = _loaded(settings)
+    loaded = load_named(settings)
     precision = str(settings.get("precision", PRECISIONS[0]))
     if precision not in PRECISIONS:
         raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -63,7 +63,8 @@ def wanted(settings: Mapping[str, Any]) -> Preprocessing:
     return models[name].preprocessing if name in models else Preprocessing()
 
 
-def _loaded(settings: Mapping[str, Any]) -> Loaded:
+def load_named(settings: Mapping[str, Any]) -> Loaded:
+    """Return the network that the settings name (see above), on the CPU and in evaluation mode."""
     weights = settings.get("weights")
     if not weights:
         raise RegRefineError(

@@ -69,12 +69,14 @@ class Kind:
         options: constructor options, derived from the golden file.
         outputs: the outputs by golden name; those with a leading batch axis of 1 lose it.
         skipped: outputs that are checked elsewhere, or by nobody, each with its reason.
+        more: comparisons of another kind, such as of losses.
     """
 
     target: str
     options: Callable[[Golden], dict[str, Any]] = lambda golden: {}
     outputs: Callable[[Any, Tensor, Tensor, Golden], dict[str, Tensor]] = fields
     skipped: Mapping[str, str] = field(default_factory=dict)
+    more: Callable[[Any, Tensor, Tensor, Golden], list[Comparison]] | None = None
 
 
 @cache
@@ -109,6 +111,7 @@ def check(data: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> list[Compa
     moving, fixed, more = images(golden)
     with torch.no_grad():
         found = kind.outputs(network, moving, fixed, golden)
+        comparisons += kind.more(network, moving, fixed, golden) if kind.more else []
     comparisons += more
     for name in golden.outputs:
         if name in kind.skipped:
