@@ -2,8 +2,8 @@
 
     dice_k = (2 |F_k M_k| + smooth) / (|F_k| + |M_k| + smooth),   loss = 1 - mean over k
 
-Sums over a label are scatter-adds by the label map, per plane first (exact enough in float32 and
-quick where thousands of threads add). `warped_dice_loss` equals warping a one-hot volume linearly,
+Sums over a label are scatter-adds by the label map, per plane first (quick where thousands of
+threads add) and in float64. `warped_dice_loss` equals warping a one-hot volume linearly,
 at the cost of eight look-ups per voxel instead of one warp per label.
 """
 
@@ -90,8 +90,10 @@ def _loss(
 
 def _sum_by_label(labels: Tensor, values: Tensor, count: int) -> Tensor:
     """Return the sums (N, count) of values (N, 1, D, H, W) over each label."""
-    sums = values.new_zeros((*labels.shape[:3], count))
-    return sums.scatter_add(3, labels.flatten(3), values.flatten(3)).sum(dim=(1, 2))
+    wide = torch.float32 if values.device.type == "mps" else torch.float64  # it has no other
+    sums = torch.zeros((*labels.shape[:3], count), dtype=wide, device=values.device)
+    sums = sums.scatter_add(3, labels.flatten(3), values.flatten(3).to(wide)).sum(dim=(1, 2))
+    return sums.to(values)
 
 
 class _Overlap(torch.autograd.Function):
