@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .filters import box3
 from .warp import warp
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -91,17 +92,6 @@ def correlate(
         table[label] = box3(box3(difference.square_().sum(dim=0)))
     # rounded as published (2/3 * 3 is not quite 2): Adam later amplifies even that
     return Costs(table, torch.linspace(-1, 1, n, device=a.device) * reach)
-
-
-def box3(image: Tensor) -> Tensor:
-    """Return the means over 3^3 voxels of (..., d, h, w), zeros outside counted."""
-    for axis in (-3, -2, -1):
-        n = image.shape[axis] - 1
-        total = image.clone()
-        total.narrow(axis, 1, n).add_(image.narrow(axis, 0, n))
-        total.narrow(axis, 0, n).add_(image.narrow(axis, 1, n))
-        image = total
-    return image / 27
 
 
 def coupled_convex(costs: Costs, coupling: tuple[float, ...] = COUPLING) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,32 @@ def window_sum(x: Tensor, weights: Weights) -> Tensor:
     else:
         result = _banded(volumes, weights)
     return result.reshape(x.shape)
+
+
+def box3(x: Tensor) -> Tensor:
+    """Return the means over 3^3 voxels of (..., D, H, W), zeros outside counted; differentiable.
+
+    The narrowest window is quickest as shifted additions, on a CPU and off it.
+    """
+    return _Box3.apply(x)  # type: ignore[no-any-return]
+
+
+class _Box3(torch.autograd.Function):
+    """Three-voxel sums along each axis over 27: its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        for axis in (-3, -2, -1):
+            n = x.shape[axis] - 1
+            total = x.clone()
+            total.narrow(axis, 1, n).add_(x.narrow(axis, 0, n))
+            total.narrow(axis, 0, n).add_(x.narrow(axis, 1, n))
+            x = total
+        return x.div_(27)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return box3(grad_outputs[0])
 
 
 def _depthwise(volumes: Tensor, weights: Weights) -> Tensor:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..discrete import pool, unpool
+from ..filters import box3
 from ..job import Progress, RegRefineError, Stopped
 from ..mind import features
 from ..pair import Pair, Report
@@ -110,11 +111,11 @@ def _optimise(
     parameter = start.detach().clone().requires_grad_()
     adam = torch.optim.Adam([parameter], lr=settings.learning_rate)
     evaluations = settings.steps if released else settings.steps + 1
-    best, least = _smooth(start, 3), float("inf")
+    best, least = _spline(start, released), float("inf")
     history: list[dict[str, float]] = []
     for step in range(evaluations):
         adam.zero_grad()
-        field = _smooth(parameter, 3)
+        field = _spline(parameter, released)
         data = _difference(fixed, moving, field, released)
         smoothness = settings.smoothness * _roughness(field)
         total = data + smoothness
@@ -141,6 +142,11 @@ def _roughness(field: Tensor) -> Tensor:
     """Return the sum over the axes of the mean squared forward difference."""
     axes = [axis for axis in (2, 3, 4) if field.shape[axis] > 1]
     return sum((field.diff(dim=axis).square().mean() for axis in axes), field.new_zeros(()))
+
+
+def _spline(parameter: Tensor, released: bool) -> Tensor:
+    """Return three 3^3 box averages of the parameter; released rounds as published."""
+    return _smooth(parameter, 3) if released else box3(box3(box3(parameter)))
 
 
 def _smooth(field: Tensor, width: int) -> Tensor:
