@@ -1,0 +1,117 @@
+"""Results in the scene: published once, put back, undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from RegRefineLib.exchange import read_result
+from RegRefineLib.job import RegRefineError
+
+from .contracts import Request, Scene
+from .runs import History, Run
+from .texts import _
+
+ARRAYS = ("field", "warped", "warped_labels", "inverse", "jacobian")
+
+
+@dataclass(frozen=True, eq=False)
+class Current:
+    """The run under way: what was asked, and the inputs' fingerprint at its start."""
+
+    request: Request
+    sources: Any
+    folder: Path
+    fingerprint: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What a run needs to be published again or undone."""
+
+    request: Request
+    sources: Any
+    memento: Any
+
+
+class Results:
+    """The finished runs and their nodes."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.history = History()
+        self._scene = scene
+
+    def publish(self, current: Current, stopped: bool) -> Run | None:
+        """Return a finished run with its nodes, or None where an input changed meanwhile.
+
+        Raises:
+            RegRefineError: the result cannot be read or published.
+        """
+        request = current.request
+        if self._scene.fingerprint(request.inputs) != current.fingerprint:
+            return None
+        result = read_result(current.folder)
+        kept = Kept(request, current.sources, self._scene.remember(request))
+        nodes = self._scene.publish(result, request, current.sources)
+        _dropInputs(current.folder)
+        return self.history.add(
+            result,
+            request.title,
+            stopped=stopped,
+            folder=current.folder,
+            request=kept,
+            nodes=nodes,
+        )
+
+    def again(self, run: Run) -> Run:
+        """Put a run's result back into the scene, and return it with its nodes.
+
+        Raises:
+            RegRefineError: its arrays are gone, or an input is.
+        """
+        if run.folder is None:
+            raise RegRefineError(
+                _("The arrays of run {number} made room for later ones.").format(number=run.number)
+            )
+        kept: Kept = run.request
+        chosen = {**kept.request.chosen, "transform": run.nodes["transform"]}
+        request = replace(kept.request, chosen=chosen)
+        nodes = self._scene.publish(read_result(run.folder), request, kept.sources)
+        return self.history.replace(run, nodes=nodes)
+
+    def undo(self, run: Run) -> Run | None:
+        """Take a run's result out of the scene and forget it; return the run that is back, if any.
+
+        That is the one before it that filled the same transform. Without one, nodes that were made
+        for the run go and those it filled are as before.
+
+        Raises:
+            RegRefineError: the run before cannot be published again.
+        """
+        earlier = self._before(run)
+        if earlier is None:
+            self._scene.putBack(run.nodes, run.request.memento)
+        else:
+            earlier = self.again(earlier)
+        self.history.remove(run)
+        return earlier
+
+    def _before(self, run: Run) -> Run | None:
+        transform = run.nodes.get("transform")
+        earlier = [
+            other
+            for other in self.history
+            if other.number < run.number
+            and other.folder is not None
+            and other.nodes.get("transform") is transform
+        ]
+        return earlier[-1] if earlier else None
+
+
+def _dropInputs(folder: Path) -> None:
+    """Delete the arrays that went to the worker; those that came back stay."""
+    kept = {f"{name}.npy" for name in ARRAYS}
+    for path in folder.glob("*.npy"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
