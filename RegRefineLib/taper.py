@@ -12,7 +12,7 @@ from .geometry import DisplacementField, FloatArray
 
 Margin = tuple[int, int, int]
 STEEPEST_SLOPE = 2.0 / 3.0
-LARGEST_GRADIENT = 0.75
+LARGEST_GRADIENT = 0.5
 
 
 def needed_margin(field: DisplacementField) -> Margin:
@@ -21,7 +21,7 @@ def needed_margin(field: DisplacementField) -> Margin:
     With border values u of at most D mm and gradients along the border of at most g, the field
     w(x) u that falls evenly over M mm has the Jacobian det(I + w grad u) (1 + grad w . (I + w grad
     u)^-1 u), whose last factor is at least 1 - D / (M (1 - g)). M is chosen for a third. Gradients
-    above 0.75 are taken for that: such a field is close to folding by itself.
+    above a half are taken for that: such a field is near folding by itself.
     """
     largest, gradient = 0.0, 0.0
     for face, spacing in _faces(field):
