@@ -1,8 +1,9 @@
 """The U-Net of the ICON family, "tallUNet2" (Greer et al., ICCV 2021), with 17,670,229 parameters.
 
 Every step adds to its convolution a resized copy of its own input, whose channels are cut, or
-filled with zeros in front, to the number needed. Any image size will do: halves are rounded up,
-and what is doubled again is cropped to the size it had.
+filled with zeros in front, to the number needed. Halves of sizes are rounded up, and what is
+doubled again is cropped to the size it had. An axis needs more than 16 voxels, to be halved five
+times.
 """
 
 from __future__ import annotations

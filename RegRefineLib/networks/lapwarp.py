@@ -8,7 +8,7 @@ that the next one looks for what is left. Fields of the levels are added, not co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from .convnorm import ConvNorm, UpNorm, merge
 
 LEVELS = 5
 HALVES = (2, 2, 1)  # the step between levels: in the plane alone
+Both = Sequence[Tensor]  # features of the moving and of the fixed image
 
 
 class Conv(nn.Module):
@@ -88,10 +89,10 @@ def _enlarge(flow: Tensor) -> Tensor:
     return larger * _per_axis(flow)
 
 
-def _warp_moving(features: Tensor, displacement: Tensor) -> Tensor:
-    """Return features (2N, ...), the moving half warped and the fixed half as it is."""
-    moving, fixed = features.chunk(2)
-    return torch.cat([warp(moving, displacement), fixed])
+def _warp_moving(features: Both, displacement: Tensor) -> Both:
+    """Return the moving image's features warped, and the fixed one's as they are."""
+    moving, fixed = features
+    return warp(moving, displacement), fixed
 
 
 class Pyramid(nn.Module):
@@ -145,7 +146,7 @@ class Pyramid(nn.Module):
         `preint` is the level's flow before it is integrated. A subclass may add its own.
         """
         found: dict[str, Tensor] = {}
-        skips = self._encode(torch.cat([moving, fixed]))
+        skips = self._encode((moving, fixed))
         x = skips.pop()
         before: Tensor | float = 0.0
         for level in reversed(range(LEVELS)):
@@ -161,16 +162,29 @@ class Pyramid(nn.Module):
                 x = self._decode(level, x, _warp_moving(skips.pop(), before))
         return found
 
-    def _encode(self, images: Tensor) -> list[Tensor]:
-        features = [self.ec1(self.eninput(images))]
-        for level in range(1, LEVELS):
-            down = self.get_submodule(f"ec{2 * level}")(features[-1])
-            features.append(self.get_submodule(f"ec{2 * level + 1}")(down))
-        return features
+    def _on_both(self, step: Callable[..., Tensor], *features: Both) -> Both:
+        """Return `step` of both images' features.
 
-    def _look(self, level: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        In training both go at once, because batch norm is to see them together; else one after the
+        other, which takes half the memory.
+        """
+        if self.training:
+            return step(*(torch.cat(list(both)) for both in features)).chunk(2)
+        return [step(*single) for single in zip(*features, strict=True)]
+
+    def _encode(self, images: Both) -> list[Both]:
+        steps = [nn.Sequential(self.eninput, self.ec1)]
+        for level in range(1, LEVELS):
+            pair = (self.get_submodule(f"ec{2 * level + k}") for k in (0, 1))
+            steps.append(nn.Sequential(*pair))
+        features = [images]
+        for step in steps:
+            features.append(self._on_both(step, features[-1]))
+        return features[1:]
+
+    def _look(self, level: int, x: Both) -> tuple[Tensor, Tensor]:
         """Return what the level's head gives, and the features of the fixed image."""
-        moved, still = x.chunk(2)
+        moved, still = x
         head = self.get_submodule(f"disp_field_{level}")
         return head(torch.cat([still + moved, still - moved], dim=1)), still
 
@@ -183,11 +197,13 @@ class Pyramid(nn.Module):
         flow = flow / _per_axis(flow)
         return flow, integrate(flow) if level else flow
 
-    def _decode(self, level: int, x: Tensor, skip: Tensor) -> Tensor:
+    def _decode(self, level: int, x: Both, skip: Both) -> Both:
         """Return the features of the next finer level."""
         k = LEVELS - level
-        x = torch.cat([self.get_submodule(f"up{k}")(x), skip], dim=1)
-        return self.get_submodule(f"dc{2 * k}")(self.get_submodule(f"dc{2 * k - 1}")(x))
+        up, first, second = (
+            self.get_submodule(name) for name in (f"up{k}", f"dc{2 * k - 1}", f"dc{2 * k}")
+        )
+        return self._on_both(lambda x, skip: second(first(torch.cat([up(x), skip], 1))), x, skip)
 
 
 class LapWarp(Pyramid):

@@ -16,10 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..job import RegRefineError
 from ..warp import identity, resize, sample
 from .icon_unet import TallUNet2
 
 Shape = tuple[int, int, int]
+SMALLEST = 65  # a quarter of it, rounded up, can be halved five times
 
 
 def _last_voxel(image: Tensor) -> Tensor:
@@ -119,6 +121,9 @@ class UniGradICON(nn.Module):
 
     Args:
         size: the cube's voxels, one number or one per axis; trained for 175.
+
+    Raises:
+        RegRefineError: the size is too small.
     """
 
     stride = 1
@@ -126,6 +131,10 @@ class UniGradICON(nn.Module):
     def __init__(self, size: int | Sequence[int] = 175) -> None:
         super().__init__()
         sizes = (size,) * 3 if isinstance(size, int) else tuple(size)
+        if len(sizes) != 3 or min(sizes) < SMALLEST:
+            raise RegRefineError(
+                f"unigradicon: size is one number or three, {SMALLEST} or more each, got {size}"
+            )
         self.size: Shape = sizes  # type: ignore[assignment]
         quarter = _Two(_Half(_Single()), _Single())
         self.netPhi = _Two(_Half(quarter), _Single())
