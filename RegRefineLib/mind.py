@@ -58,19 +58,45 @@ def features(
         raise ValueError(f"image: (N, 1, D, H, W) is needed, got {tuple(image.shape)}")
     if radius < 1 or dilation < 1:
         raise ValueError(f"radius, dilation: 1 or more, got {radius} and {dilation}")
-    distances = _Distances.apply(image, radius, dilation)
-    least = distances.amin(dim=1, keepdim=True)
-    if distances.requires_grad:
-        distances = distances - least
-    else:
-        distances.sub_(least)
-    variance = distances.mean(dim=1, keepdim=True)
-    level = _level(variance.detach(), mask)
-    tiny = torch.finfo(variance.dtype).tiny  # a flat image has no variance anywhere
-    variance = variance.clamp(1e-3 * level, 1e3 * level).clamp_min(tiny)
-    if distances.requires_grad:
-        return torch.exp(-distances / variance)
-    return distances.div_(variance).neg_().exp_()
+    return _Features.apply(image, radius, dilation, mask)
+
+
+class _Features(torch.autograd.Function):
+    """Features and their gradient, written out: autograd would keep some fifty volumes."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, radius: int, dilation: int, mask: Tensor | None) -> Tensor:
+        channels = _distances(image, radius, dilation)
+        least, smallest = channels.min(dim=1, keepdim=True)
+        mean = channels.sub_(least).mean(dim=1, keepdim=True)
+        level = _level(mean, mask)
+        tiny = torch.finfo(mean.dtype).tiny  # a flat image varies nowhere
+        variance = mean.clamp(1e-3 * level, 1e3 * level).clamp_min_(tiny)
+        channels.div_(variance).neg_().exp_()
+        if ctx.needs_input_grad[0]:
+            ctx.window = (radius, dilation)
+            ctx.save_for_backward(
+                image, channels, variance, variance == mean, smallest.to(torch.uint8)
+            )
+        return channels
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        image, channels, variance, free, smallest = ctx.saved_tensors
+        by_feature = grad_outputs[0]
+        by_variance = torch.zeros_like(variance)
+        for y, g in zip(channels.unbind(1), by_feature.unbind(1), strict=True):
+            by_variance[:, 0].sub_(torch.xlogy(y, y).mul_(g))  # y log y = -y (d - min d) / v
+        by_variance.div_(variance).mul_(free).div_(len(PAIRS))
+        by_distance = torch.empty_like(channels)
+        total = torch.zeros_like(variance)
+        for channel in range(len(PAIRS)):
+            one = slice(channel, channel + 1)
+            slope = (by_feature[:, one] * channels[:, one]).div_(variance).neg_().add_(by_variance)
+            by_distance[:, one] = slope
+            total.add_(slope)
+        by_distance.scatter_add_(1, smallest.long(), total.neg_())
+        return _distances_adjoint(image, by_distance, *ctx.window), None, None, None
 
 
 def _level(variance: Tensor, mask: Tensor | None) -> Tensor:
@@ -80,6 +106,32 @@ def _level(variance: Tensor, mask: Tensor | None) -> Tensor:
         return variance.mean(dim=axes, keepdim=True)
     total = mask.sum(dim=axes, keepdim=True).clamp_min(1e-8)
     return (variance * mask).sum(dim=axes, keepdim=True) / total
+
+
+def _distances(image: Tensor, radius: int, dilation: int) -> Tensor:
+    """Return the twelve distances d, (N, 12, D, H, W)."""
+    padded = F.pad(image, [dilation] * 6, mode="replicate")
+    out = image.new_empty((image.shape[0], len(PAIRS), *image.shape[2:]))
+    for channel, pair in enumerate(PAIRS):
+        squares = _difference(padded, pair, dilation).square_()
+        out[:, channel : channel + 1] = _box_sum(squares, radius)
+    return out.div_((2 * radius + 1) ** 3)
+
+
+def _distances_adjoint(image: Tensor, by_distance: Tensor, radius: int, dilation: int) -> Tensor:
+    """Return the gradient by the image, of its shape, given that by the distances."""
+    with torch.enable_grad():
+        leaf = image.detach().requires_grad_()
+        padded = F.pad(leaf, [dilation] * 6, mode="replicate")
+    gradient = torch.zeros_like(padded)
+    for channel, pair in enumerate(PAIRS):
+        by_square = _box_sum(by_distance[:, channel : channel + 1], radius, adjoint=True)
+        slope = by_square.mul_(_difference(padded.detach(), pair, dilation))
+        _shifted(gradient, pair[0], dilation).add_(slope)
+        _shifted(gradient, pair[1], dilation).sub_(slope)
+    gradient.mul_(2 / (2 * radius + 1) ** 3)
+    (result,) = torch.autograd.grad(padded, leaf, gradient)
+    return result
 
 
 def _difference(padded: Tensor, pair: tuple[Offset, Offset], dilation: int) -> Tensor:
@@ -118,35 +170,3 @@ def _box_sum(x: Tensor, radius: int, *, adjoint: bool = False) -> Tensor:
                 total.narrow(axis, *several).addcmul_(x.narrow(axis, *one), weights)
         x = total
     return x
-
-
-class _Distances(torch.autograd.Function):
-    """The twelve distances (N, 12, D, H, W); only the image is kept for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, radius: int, dilation: int) -> Tensor:
-        ctx.save_for_backward(image)
-        ctx.window = (radius, dilation)
-        padded = F.pad(image, [dilation] * 6, mode="replicate")
-        out = image.new_empty((image.shape[0], len(PAIRS), *image.shape[2:]))
-        for channel, pair in enumerate(PAIRS):
-            squares = _difference(padded, pair, dilation).square_()
-            out[:, channel : channel + 1] = _box_sum(squares, radius)
-        return out.div_((2 * radius + 1) ** 3)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (image,) = ctx.saved_tensors
-        radius, dilation = ctx.window
-        with torch.enable_grad():
-            leaf = image.detach().requires_grad_()
-            padded = F.pad(leaf, [dilation] * 6, mode="replicate")
-        gradient = torch.zeros_like(padded)
-        for channel, pair in enumerate(PAIRS):
-            by_square = _box_sum(grad_outputs[0][:, channel : channel + 1], radius, adjoint=True)
-            slope = by_square.mul_(_difference(padded.detach(), pair, dilation))
-            _shifted(gradient, pair[0], dilation).add_(slope)
-            _shifted(gradient, pair[1], dilation).sub_(slope)
-        gradient.mul_(2 / (2 * radius + 1) ** 3)
-        (result,) = torch.autograd.grad(padded, leaf, gradient)
-        return result, None, None

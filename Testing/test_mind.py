@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_value_even_where_windows_exceed_the_image(
     shape, radius, dilation
 ):
     x = image(*shape).requires_grad_()
-    assert gradcheck(lambda y: mind._Distances.apply(y, radius, dilation), (x,), fast_mode=True)
+    assert gradcheck(lambda y: mind.features(y, radius, dilation), (x,), fast_mode=True)
 
 
 def test_features_have_the_gradient_of_their_value():
