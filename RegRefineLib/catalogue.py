@@ -131,8 +131,13 @@ def find_model(name: str) -> Model:
 
 
 def local_file(model: Model) -> Path | None:
-    """Return where the model's file is, bundled or fetched, or None."""
-    places = (folder() / model.file, cache_folder() / model.name / model.file)
+    """Return where the model's file is, bundled or fetched, or None.
+
+    Beside models.json only what the project itself ships is looked for.
+    """
+    places = [cache_folder() / model.name / model.file]
+    if model.url is None or model.sha256 is not None:
+        places.insert(0, folder() / model.file)
     return next((p for p in places if p.is_file()), None)
 
 

@@ -1,35 +1,25 @@
-"""Weights into networks: fetched after a yes, verified, loaded strictly.
+"""Weights into networks: a model's name or a file's path goes in, a network ready to run comes out.
 
-Published files go to the user's cache, never without consent, and are verified by SHA-256. Where
-the hash of a published file is not known, the first download shows what it computed and asks; the
-answer is kept in the cache, per address.
+How published files come to this machine is in store.py, which kinds of file there are is in
+checkpoint.py.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import pooch
 from torch import nn
 
-from .catalogue import Model, Preprocessing, cache_folder, catalogue, find_model, local_file
+from .catalogue import Preprocessing, catalogue, find_model, local_file
 from .checkpoint import Checkpoint, fit, read
-from .disk import written_aside
-from .download import ProgressBytes, check_address, download
 from .job import RegRefineError
 from .registry import find
-
-# gets a question in sentences; True is yes
-Consent = Callable[[str], bool]
+from .store import verify
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,158 +29,6 @@ class Loaded:
     network: nn.Module
     preprocessing: Preprocessing
     source: str
-
-
-def known_hash(model: Model) -> str | None:
-    """Return the SHA-256 of models.json, else the one accepted at the first download, or None."""
-    return model.sha256 or _accepted().get(model.url or "")
-
-
-def _accepted() -> dict[str, str]:
-    try:
-        content = json.loads((cache_folder() / "accepted.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _accept(url: str, digest: str | None) -> None:
-    """Keep (or with None forget) that the file at `url` has this hash."""
-    kept = {**_accepted(), url: digest}
-    text = json.dumps({u: d for u, d in kept.items() if d}, indent=1)
-    with written_aside(cache_folder() / "accepted.json") as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    """Keep pooch's log lines away while the body runs: the messages are this program's own."""
-    logger: logging.Logger = pooch.get_logger()
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def fetch(name: str, consent: Consent, progress: ProgressBytes | None = None) -> Path:
-    """Return the verified file of a model, downloading it where it is not here and is agreed to.
-
-    Args:
-        consent: asked before anything is downloaded, and again with the computed hash where none
-            is known.
-        progress: gets the bytes so far and in all.
-
-    Raises:
-        RegRefineError: no such model, no address, the answer is no, the file is not the one
-            known, or the download fails (see download.py).
-    """
-    model = find_model(name)
-    here = local_file(model)
-    if here is not None:
-        verify(name)
-        return here
-    if model.url is None:
-        raise RegRefineError(
-            f"model {name}: has no address to download from; get it from {model.page} and give "
-            "its path as the weights"
-        )
-    check_address(model.url)
-    if not consent(_question(model)):
-        raise RegRefineError(f"model {name}: not downloaded, because the answer was no")
-    path = _retrieve(model, progress)
-    if known_hash(model) is None:
-        _trust_or_delete(model, path, consent)
-    return path
-
-
-def _question(model: Model) -> str:
-    size = f"about {model.size_mb:.0f} MB" if model.size_mb else "a file of unknown size"
-    return (
-        f"Download {model.name} ({size}) from {urlsplit(model.url or '').hostname} to "
-        f"{cache_folder()}? Licence: {model.licence}. Trained on: {model.training_data}."
-    )
-
-
-def _retrieve(model: Model, progress: ProgressBytes | None) -> Path:
-    digest = known_hash(model)
-    place = cache_folder() / model.name
-
-    def go(url: str, target: str, _: Any) -> None:
-        resumable = place / model.file  # pooch's target has another name each time
-        download(url, resumable, progress, pinned=digest is not None)
-        shutil.move(resumable, target)
-
-    known = f"sha256:{digest}" if digest else None
-    try:
-        with _quiet_pooch():
-            found = pooch.retrieve(
-                url=model.url, known_hash=known, fname=model.file, path=place, downloader=go
-            )
-    except ValueError as error:  # pooch's word for a wrong hash; the file is gone by then
-        raise RegRefineError(
-            f"model {model.name}: what {model.url} sent is not the file known here (its SHA-256 "
-            "differs), so it was deleted; try again later, and do not use it from elsewhere"
-        ) from error
-    except OSError as error:
-        raise RegRefineError(f"{place}: cannot be written ({error.strerror or error})") from error
-    return Path(found)
-
-
-def _trust_or_delete(model: Model, path: Path, consent: Consent) -> None:
-    """Show the hash of a file whose hash nobody has stated; keep both or neither."""
-    digest = sha256(path)
-    question = (
-        f"No SHA-256 of {model.name} has been published. The file that came has {digest}. "
-        "Keep it, and accept only this file from now on?"
-    )
-    if not consent(question):
-        path.unlink()
-        raise RegRefineError(f"model {model.name}: deleted, because its hash was not accepted")
-    _accept(model.url or "", digest)
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    return str(pooch.file_hash(str(path), alg="sha256"))
-
-
-def verify(name: str) -> str:
-    """Return the SHA-256 of a model's file on this machine after comparing it with the known one.
-
-    Raises:
-        RegRefineError: the file is not here, or differs.
-    """
-    model = find_model(name)
-    path = local_file(model)
-    if path is None:
-        raise RegRefineError(f"model {name}: is not on this machine; fetch it first")
-    found, known = sha256(path), known_hash(model)
-    if known is not None and found != known:
-        raise RegRefineError(
-            f"{path}: is damaged or altered: its SHA-256 is {found}, not {known}; remove it and "
-            "fetch it anew"
-        )
-    return found
-
-
-def remove(name: str) -> bool:
-    """Delete a fetched model and what an unfinished download left; return whether there was any.
-
-    The accepted hash of a file whose hash is not published is forgotten with it.
-    """
-    model = find_model(name)
-    place = cache_folder() / model.name
-    if not place.is_dir():
-        return False
-    try:
-        shutil.rmtree(place)
-    except OSError as error:
-        raise RegRefineError(f"{place}: cannot be deleted ({error.strerror})") from error
-    if model.url in _accepted():
-        _accept(model.url or "", None)
-    return True
 
 
 def load(
@@ -216,11 +54,10 @@ def load(
         model = models[weights]
         path = local_file(model)
         if path is None:
-            raise RegRefineError(
-                f"model {weights}: is not on this machine; get it with "
-                f"`regrefine models fetch {weights}`"
-                + ("" if model.url else f" is not possible: take it from {model.page}")
-            )
+            way = f"get it with `regrefine models fetch {weights}`"
+            if model.url is None:
+                way = f"take it from {model.page} and give the file's path"
+            raise RegRefineError(f"model {weights}: is not on this machine; {way}")
         verify(weights)
         given = {**model.options, **(options or {})}
         return _load(path, network or model.network, given, preprocessing or model.preprocessing)
@@ -268,7 +105,10 @@ def _inferred(kind: Any, checkpoint: Checkpoint) -> dict[str, Any]:
         return {}
     rename = getattr(kind, "rename", dict)
     shapes = {name: tuple(t.shape) for name, t in rename(checkpoint.state).items()}
-    found: dict[str, Any] = kind.infer(shapes, checkpoint.config)
+    try:
+        found: dict[str, Any] = kind.infer(shapes, checkpoint.config)
+    except (KeyError, IndexError, StopIteration):  # another network's names; `fit` will say so
+        return {}
     return {option: value for option, value in found.items() if value not in ([], ())}
 
 

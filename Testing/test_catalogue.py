@@ -111,6 +111,9 @@ def test_where_a_models_file_lies_is_its_status(models: Path) -> None:
     fetched.touch()
     assert status(find_model("m")) == "fetched"
     (models.parent / entry["file"]).touch()
+    assert status(find_model("m")) == "fetched"  # a stranger of that name is not taken
+    own = {**entry, "url": None, "sha256": "0" * 64}
+    models.write_text(json.dumps({"format": 1, "models": {"m": own}}))
     assert status(find_model("m")) == "bundled"
 
 

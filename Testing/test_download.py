@@ -19,6 +19,7 @@ CONTENT = bytes(range(256)) * 4000
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "TIMEOUT_S", 5.0)
     with serving(CONTENT) as served:
         yield served

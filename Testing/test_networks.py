@@ -14,7 +14,7 @@ from torch import nn
 from RegRefineLib.catalogue import Preprocessing
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.pair import Pair, ignore
-from RegRefineLib.registry import NETWORKS
+from RegRefineLib.registry import NETWORKS, find
 from RegRefineLib.starts import network as start
 from RegRefineLib.weights import Loaded, build
 
@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "corrmlp": {"encoder_channels": 4, "decoder_channels": 4},
     "unigradicon": {"size": 66},
 }
+UNSEEN = {"window", "int_steps", "size"}  # options that shapes alone may not show
 HEAVY = {"unigradicon"}  # squeezes every image to its own cube; one size will do
 VXM_1 = {"encoder": [8, 32, 32, 32], "decoder": [32, 32, 32, 32, 32, 8, 8]}
 VXM_X2 = {"encoder": [32, 64, 64, 64], "decoder": [64, 64, 64, 64, 64, 32, 32]}
@@ -127,6 +128,18 @@ def test_a_network_has_as_many_parameters_as_the_published_one(
         warnings.simplefilter("ignore")  # torch's about initialising nothing
         network = build(name, options)
     assert sum(p.numel() for p in network.parameters()) == count
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_options_are_read_from_a_files_shapes(name: str) -> None:
+    kind = find("network", name)
+    with torch.device("meta"):
+        state = build(name, SMALL.get(name, {})).state_dict()
+        shapes = {n: tuple(t.shape) for n, t in state.items()}
+        shown = kind.infer(shapes, {}) if hasattr(kind, "infer") else {}
+        stated = {k: v for k, v in SMALL.get(name, {}).items() if k in UNSEEN or not shown}
+        again = build(name, {**shown, **stated}).state_dict()
+    assert {n: tuple(t.shape) for n, t in again.items()} == shapes
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from http_files import Served, serving
 
-from RegRefineLib import catalogue, weights
-from RegRefineLib import download as download_module
+from RegRefineLib import catalogue, store, weights
 from RegRefineLib.checkpoint import save
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
@@ -30,10 +27,6 @@ ENTRY = {
 }
 
 
-def yes(_: str) -> bool:
-    return True
-
-
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -48,16 +41,8 @@ def network() -> VoxelMorph:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(catalogue.FOLDER_VARIABLE, str(tmp_path / "models"))
     monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(download_module, "PAUSE_S", 0.0)
     (tmp_path / "models").mkdir()
     return tmp_path
-
-
-@pytest.fixture
-def served(home: Path, network: VoxelMorph) -> Iterator[Served]:
-    torch.save({"state_dict": network.state_dict()}, home / "w.pth")
-    with serving((home / "w.pth").read_bytes()) as served:
-        yield served
 
 
 @pytest.fixture
@@ -69,135 +54,20 @@ def listed(home: Path) -> Callable[..., None]:
     return write
 
 
-def test_a_model_is_fetched_after_a_yes_and_loaded(
-    served: Served, listed: Callable[..., None], network: VoxelMorph
-) -> None:
-    listed(url=served.url, sha256=digest(served.content), size_mb=2)
-    asked: list[str] = []
-    path = weights.fetch("small", lambda question: not asked.append(question))
-    assert path.read_bytes() == served.content
-    assert len(asked) == 1
-    assert all(w in asked[0] for w in ("small", "about 2 MB", "127.0.0.1", "CC0-1.0", "nothing"))
-    loaded = weights.load("small")
-    assert torch.equal(loaded.network.flow.weight, network.flow.weight)
-    assert not loaded.network.training
-    assert loaded.preprocessing.orientation == "LIA"
-
-
-def test_a_fetched_model_is_not_asked_for_again(
-    served: Served, listed: Callable[..., None]
-) -> None:
-    listed(url=served.url, sha256=digest(served.content))
-    weights.fetch("small", yes)
-    weights.fetch("small", lambda _: pytest.fail("asked again"))
-    assert len(served.asked) == 1
-
-
-def test_a_no_downloads_nothing(served: Served, listed: Callable[..., None]) -> None:
-    listed(url=served.url)
-    with pytest.raises(RegRefineError, match="the answer was no"):
-        weights.fetch("small", lambda _: False)
-    assert served.asked == []
-    assert not weights.cache_folder().exists()
-
-
-def test_a_file_with_a_wrong_hash_is_deleted(served: Served, listed: Callable[..., None]) -> None:
-    listed(url=served.url, sha256="0" * 64)
-    with pytest.raises(RegRefineError, match="not the file known here"):
-        weights.fetch("small", yes)
-    assert [p for p in weights.cache_folder().rglob("*") if p.is_file()] == []
-
-
-def test_a_cut_download_goes_on_at_the_next_fetch(
-    served: Served, listed: Callable[..., None]
-) -> None:
-    listed(url=served.url, sha256=digest(served.content))
-    served.cut_after, served.cuts = 1000, download_module.ATTEMPTS
-    with pytest.raises(RegRefineError, match="run it again, it goes on"):
-        weights.fetch("small", yes)
-    assert weights.fetch("small", yes).read_bytes() == served.content
-    assert served.asked[-1] == f"bytes={1000 * download_module.ATTEMPTS}-"
-
-
-def test_a_404_leaves_nothing_to_load(served: Served, listed: Callable[..., None]) -> None:
-    listed(url=served.url, sha256=digest(served.content))
-    served.status = 404
-    with pytest.raises(RegRefineError, match="the server says 404"):
-        weights.fetch("small", yes)
-    with pytest.raises(RegRefineError, match="models fetch small"):
-        weights.load("small")
-
-
-def test_a_full_disk_is_a_sentence(
-    served: Served, listed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed(url=served.url, sha256=digest(served.content))
-    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(RegRefineError, match="the disk is full"):
-        weights.fetch("small", yes)
-
-
-def test_an_unknown_hash_is_shown_asked_for_and_kept(
-    served: Served, listed: Callable[..., None]
-) -> None:
-    listed(url=served.url)
-    asked: list[str] = []
-    weights.fetch("small", lambda question: not asked.append(question))
-    assert digest(served.content) in asked[1]
-    assert weights.known_hash(weights.find_model("small")) == digest(served.content)
-    assert weights.verify("small") == digest(served.content)
-
-
-def test_an_unaccepted_hash_keeps_nothing(served: Served, listed: Callable[..., None]) -> None:
-    listed(url=served.url)
-    with pytest.raises(RegRefineError, match="its hash was not accepted"):
-        weights.fetch("small", lambda question: question.startswith("Download"))
-    assert weights.known_hash(weights.find_model("small")) is None
-    assert [p for p in weights.cache_folder().rglob("*") if p.is_file()] == []
-
-
-def test_an_accepted_hash_refuses_another_file_later(
-    served: Served, listed: Callable[..., None]
-) -> None:
-    listed(url=served.url)
-    path = weights.fetch("small", yes)
-    path.write_bytes(served.content[:-1] + b"!")
-    for use in (weights.verify, weights.load):
-        with pytest.raises(RegRefineError, match="damaged or altered"):
-            use("small")
-
-
-def test_removing_forgets_the_file_and_its_hash(
-    served: Served, listed: Callable[..., None]
-) -> None:
-    listed(url=served.url)
-    weights.fetch("small", yes)
-    assert weights.remove("small")
-    assert not weights.remove("small")
-    assert weights.known_hash(weights.find_model("small")) is None
-    with pytest.raises(RegRefineError, match="is not on this machine"):
-        weights.verify("small")
-
-
-def test_a_model_without_an_address_names_its_page(listed: Callable[..., None]) -> None:
-    listed(page="https://example.org/weights")
-    with pytest.raises(RegRefineError, match=r"get it from https://example\.org/weights"):
-        weights.fetch("small", yes)
-
-
 def test_a_bundled_model_needs_no_fetching(
     home: Path, listed: Callable[..., None], network: VoxelMorph
 ) -> None:
     save(home / "models" / "own.safetensors", network, "voxelmorph", SMALL)
     content = (home / "models" / "own.safetensors").read_bytes()
     listed(file="own.safetensors", sha256=digest(content))
-    assert weights.fetch("small", lambda _: pytest.fail("asked")).name == "own.safetensors"
+    assert store.fetch("small", lambda _: pytest.fail("asked")).name == "own.safetensors"
     assert torch.equal(weights.load("small").network.flow.weight, network.flow.weight)
 
 
 def test_a_file_of_ones_own_is_loaded_with_its_network_named(
-    served: Served, home: Path, network: VoxelMorph
+    home: Path, network: VoxelMorph
 ) -> None:
+    torch.save({"state_dict": network.state_dict()}, home / "w.pth")
     loaded = weights.load(str(home / "w.pth"), "voxelmorph", {"int_steps": 7})
     assert loaded.network.int_steps == 7
     assert torch.equal(loaded.network.flow.weight, network.flow.weight)

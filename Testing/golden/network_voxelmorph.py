@@ -10,9 +10,15 @@ from RegRefineLib.networks.voxelmorph import VoxelMorph, VoxelMorphStrided
 
 
 def classic_options(golden: Golden) -> dict[str, Any]:
-    """Features from the shapes, steps of integration from the file's name."""
-    steps = re.search(r"int(\d+)", golden.meta["name"])
-    return VoxelMorph.infer(golden.shapes, {"int_steps": int(steps.group(1)) if steps else 0})
+    """Features from the shapes, steps of integration from the file's name or its notes."""
+    name, notes = golden.meta["name"], golden.meta["notes"]
+    steps = re.search(r"int(\d+)", name) or re.search(r"int_steps (\d+)", notes)
+    size = re.search(r"int_downsize (\d+)", notes)
+    config = {
+        "int_steps": int(steps.group(1)) if steps else 0,
+        "int_downsize": int(size.group(1)) if size else 2,
+    }
+    return VoxelMorph.infer(golden.shapes, config)
 
 
 def strided_options(golden: Golden) -> dict[str, Any]:
