@@ -150,7 +150,17 @@ def _spline(parameter: Tensor, released: bool) -> Tensor:
 
 
 def _smooth(field: Tensor, width: int) -> Tensor:
-    """Return three box averages of `width`, zeros outside counted; 0 leaves the field as it is."""
+    """Return three box averages of `width`, zeros outside counted; 0 leaves the field as it is.
+
+    Raises:
+        RegRefineError: the window is wider than the field.
+    """
+    size = field.shape[2:]
+    if width > min(size):
+        raise RegRefineError(
+            f"convexadam-adam: an average of width {width} is wider than the field, "
+            f"{' x '.join(map(str, size))}; use less spacing or smoothing, or the recipe fixed"
+        )
     if width:
         for _ in range(3):
             field = F.avg_pool3d(field, width, stride=1, padding=width // 2)
