@@ -214,18 +214,6 @@ def resize(displacement: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return resized * scale.view(1, 3, 1, 1, 1)
 
 
-def resize_corners(displacement: Tensor, factors: tuple[float, float, float]) -> Tensor:
-    """Return the displacement on a grid of floor(factor * size) voxels, components times factors.
-
-    Trilinear with the outermost voxels' centres aligned (align_corners=True): the reading of
-    VoxelMorph, RDP and MemWarp, whose lengths are a little off where `resize` keeps them.
-    """
-    resized = F.interpolate(
-        displacement, scale_factor=factors, mode="trilinear", align_corners=True
-    )
-    return resized * displacement.new_tensor(factors).view(1, 3, 1, 1, 1)
-
-
 def to_millimetres(displacement: Tensor, geometry: Geometry) -> DisplacementField:
     """Return the field in RAS mm of a displacement (1, 3, D, H, W) in voxels of `geometry`.
 

@@ -268,17 +268,6 @@ def test_resizing_to_the_same_size_changes_nothing():
     assert w.resize(u, SHAPE) is u
 
 
-def test_corner_aligned_resizing_multiplies_by_the_factors_and_keeps_corners():
-    u = image((5, 6, 7), channels=3)
-    found = w.resize_corners(u, (2, 2, 1))
-    assert found.shape == (1, 3, 10, 12, 7)
-    factors = torch.tensor([2.0, 2.0, 1.0]).double()
-    for corner in ((0, 0, 0), (-1, -1, -1), (0, -1, 0)):
-        index = (0, slice(None), *corner)
-        torch.testing.assert_close(found[index], u[index] * factors)
-    assert w.resize_corners(u, (0.5, 0.5, 0.5)).shape == (1, 3, 2, 3, 3)
-
-
 # millimetres
 
 

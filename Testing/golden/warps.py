@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from RegRefineLib.warp import compose, integrate, resize, resize_corners, warp
+from RegRefineLib.networks.lapwarp import _enlarge
+from RegRefineLib.networks.velocity import exponential, rescale
+from RegRefineLib.warp import compose, integrate, resize, warp
 
 from . import inputs
 from .comparison import Comparison, compare
@@ -134,13 +136,13 @@ RULES: dict[str, Rule] = {
     "monai_warp_zeros": _warp(),
     "monai_dvf2ddf_7": lambda g: integrate(g["velocity"], 7),
     "rdp_compose_u_then_w": lambda g: compose(g["u"], g["w"], padding="zeros"),
-    "voxelmorph_resize_half": lambda g: resize_corners(g["velocity"], (0.5, 0.5, 0.5)),
-    "voxelmorph_resize_double": lambda g: resize_corners(g["velocity"], (2, 2, 2)),
-    "voxelmorph_resize_half_int7_double": lambda g: resize_corners(
-        integrate(resize_corners(g["velocity"], (0.5, 0.5, 0.5)), 7), (2, 2, 2)
+    "voxelmorph_resize_half": lambda g: rescale(g["velocity"], 0.5),
+    "voxelmorph_resize_double": lambda g: rescale(g["velocity"], 2),
+    "voxelmorph_resize_half_int7_double": lambda g: exponential(
+        rescale(g["velocity"], 0.5), 7, enlarge=2
     ),
-    "rdp_up": lambda g: resize_corners(g["u"], (2, 2, 2)),
-    "memwarp_up_221": lambda g: resize_corners(g["u"], (2, 2, 1)),
+    "rdp_up": lambda g: rescale(g["u"], 2),
+    "memwarp_up_221": lambda g: _enlarge(g["u"]),
     "prplusplus_official_warp": _warp(convention="half-voxel"),
     "prplusplus_official_warp_border": _warp(padding="border", convention="half-voxel"),
     "l2r_label_warp_order0": _warp("labels", "nearest", "cut"),
