@@ -37,69 +37,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from .exchange import read_job, write_result
 from .job import PROTOCOL, Cancelled, Progress, RegRefineError, Result, Stopped
+from .outbox import PERIOD_S, Outbox
 
-PERIOD_S = 0.125
 GRACE_S = 0.4
 IDLE_S = 600.0
 Register = Callable[..., Result]
-
-
-class Outbox:
-    """Writes events as lines; of many progress events only the latest, every PERIOD_S seconds.
-
-    Attributes:
-        leave: ends the process at once, from any thread.
-    """
-
-    def __init__(self, stream: TextIO, leave: Callable[[int], Any] = os._exit):
-        self._stream = stream
-        self.leave = leave
-        self._lock = threading.Lock()
-        self._pending: dict[str, Any] | None = None
-        self._wake = threading.Event()
-        threading.Thread(target=self._drip, daemon=True).start()
-
-    def post(self, event: str, **values: Any) -> None:
-        """Write an event now, after the progress that still waits."""
-        record = {"event": event, "time": time.time(), **values}
-        with self._lock:
-            waiting, self._pending = self._pending, None
-            for each in (waiting, record):
-                if each is not None:
-                    self._write(each)
-
-    def progress(self, progress: Progress) -> None:
-        """Write the progress when its turn comes, unless a newer one comes first."""
-        record = {**progress.to_json(), "time": time.time()}
-        if progress.warning:
-            self.post(**record)
-            return
-        with self._lock:
-            self._pending = record
-        self._wake.set()
-
-    def _drip(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            with self._lock:
-                waiting, self._pending = self._pending, None
-                if waiting is not None:
-                    self._write(waiting)
-            time.sleep(PERIOD_S)
-
-    def _write(self, record: dict[str, Any]) -> None:
-        try:
-            self._stream.write(json.dumps(record) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # nobody is listening any more
-            self.leave(1)
 
 
 class Control:
@@ -110,11 +59,12 @@ class Control:
         self.jobs: queue.Queue[Path | None] = queue.Queue()
         self.stop = threading.Event()
         self.abort = threading.Event()
+        self.left = threading.Event()
         self.idle = threading.Event()
         self.idle.set()
 
     def watch(self, commands: Iterable[str]) -> None:
-        """Obey the commands until they end; then leave, whatever the other thread does."""
+        """Obey the commands until they end; then leave, whatever the other thread is doing."""
         for line in commands:
             word, _, rest = line.strip().partition(" ")
             if word == "run":
@@ -126,7 +76,7 @@ class Control:
             elif word == "quit":
                 break
         self.jobs.put(None)
-        if not self.idle.wait(0.1):
+        if not self.left.wait(0.1):
             self.outbox.leave(0)
 
     def _accept(self, folder: Path) -> None:
@@ -205,14 +155,15 @@ def serve(
         outbox.post("ready", seconds=round(time.monotonic() - began, 3))
     while True:
         try:
-            folder = control.jobs.get(timeout=idle_s)
+            folder, reason = control.jobs.get(timeout=idle_s), "quit"
         except queue.Empty:
-            outbox.post("bye", reason="idle")
-            return
+            folder, reason = None, "idle"
         if folder is None:
-            outbox.post("bye", reason="quit")
-            return
+            break
         _run(folder, control, register)
+        _release_memory()
+    outbox.post("bye", reason=reason)
+    control.left.set()
 
 
 def _run(folder: Path, control: Control, register: Register) -> None:
@@ -234,7 +185,6 @@ def _run(folder: Path, control: Control, register: Register) -> None:
         last = ("error", _failure("user", str(error)))
     except (MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
         last = ("error", _explained(error))
-    _release_memory()
     outbox.post(last[0], **last[1], seconds=round(time.monotonic() - began, 3))
     control.idle.set()
 
@@ -264,13 +214,14 @@ def _real_register(outbox: Outbox) -> Register:
     try:
         from .register import register
     except ImportError as error:
-        message = f"a package is missing: {error}"
-        outbox.post("warning", stage="prepare", message=message)
-
-        def register(*_: Any) -> Result:
-            raise RegRefineError(message)
-
+        missing = RegRefineError(f"a package is missing: {error}")
+        outbox.post("warning", stage="prepare", message=str(missing))
+        return partial(_refuse, missing)
     return register
+
+
+def _refuse(reason: RegRefineError, *_: Any) -> Result:
+    raise reason
 
 
 def main(arguments: list[str] | None = None, register: Register | None = None) -> int:

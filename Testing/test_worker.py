@@ -17,7 +17,8 @@ import pytest
 from RegRefineLib.exchange import read_result, write_job
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job, Progress
-from RegRefineLib.worker import Outbox, serve
+from RegRefineLib.outbox import Outbox
+from RegRefineLib.worker import serve
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "RegRefine"))

@@ -276,6 +276,7 @@ def _environment() -> dict[str, str]:
     paths = [library, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONSAFEPATH": "1",  # nothing from the folder that Slicer happens to run in
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "PYTORCH_ENABLE_MPS_FALLBACK": "1",
