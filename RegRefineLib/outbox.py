@@ -1,4 +1,4 @@
-"""Events as lines of JSON on a stream: at most eight progress events a second, nothing else lost."""
+"""Events as lines of JSON on a stream: at most eight progress events a second, the rest at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Outbox:
 
     def _write(self, record: dict[str, Any]) -> None:
         try:
-            self._stream.write(json.dumps(record) + "\n")
+            self._stream.write(json.dumps(record, default=float) + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # nobody is listening any more
             self.leave(1)

@@ -149,6 +149,14 @@ def test_the_outbox_keeps_only_the_latest_of_many_events():
     assert stream.getvalue().isascii()
 
 
+def test_numbers_of_other_kinds_are_written_as_numbers():
+    stream = io.StringIO()
+    outbox = Outbox(stream)
+    outbox.progress(Progress("refine", loss={"total": np.float32(0.5)}))
+    outbox.post("done")
+    assert json.loads(stream.getvalue().splitlines()[0])["loss"] == {"total": 0.5}
+
+
 def test_serve_works_in_process_with_a_plain_function(job_folder):
     stream, seen = io.StringIO(), []
 
