@@ -27,6 +27,7 @@ STARTS: dict[str, Row] = {
     "initial": Row("starts.simple:initial", "the transform given with --init"),
     "network": Row("starts.network:predict", "a trained network (see `models list`)"),
     "convexadam": Row("starts.convexadam:predict", "dense search on MIND features (ConvexAdam)"),
+    "syn": Row("starts.syn:predict", "symmetric normalisation (needs antspyx)"),
 }
 
 # class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
