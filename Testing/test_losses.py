@@ -256,6 +256,11 @@ def test_mutual_information_has_the_gradient_of_its_value_in_both_images(normali
     assert gradcheck(loss, images, fast_mode=True)
 
 
+def test_mutual_information_over_an_empty_mask_is_zero():
+    nowhere = torch.zeros(1, 1, 6, 6, 6)
+    assert mi.mutual_information(noise((6, 6, 6)), noise((6, 6, 6), 1), nowhere) == 0
+
+
 def test_mutual_information_wants_enough_bins():
     with pytest.raises(ValueError, match="bins: 8 or more"):
         mi.mutual_information(noise((4, 4, 4)), noise((4, 4, 4)), bins=4)

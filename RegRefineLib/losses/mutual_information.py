@@ -64,9 +64,9 @@ def normalised_mutual_information(
 def _position(values: Tensor, weights: Tensor | None, bins: int, limits: Limits | None) -> Tensor:
     """Return places 1..bins-2 on the axis of bins, so that every window lies within it."""
     if limits is None:
-        inside = values.detach()
-        inside = inside if weights is None else inside[weights > 0]
-        low, high = inside.aminmax() if inside.numel() else (values.new_zeros(()),) * 2
+        outside = torch.zeros_like(values, dtype=torch.bool) if weights is None else weights <= 0
+        low = values.detach().masked_fill(outside, torch.inf).amin()
+        high = values.detach().masked_fill(outside, -torch.inf).amax()
     else:
         low, high = (values.new_tensor(v) for v in limits)
     width = (high - low).clamp_min(torch.finfo(values.dtype).tiny)
