@@ -274,6 +274,42 @@ def test_an_empty_segmentation_is_refused(scene):
         labelsFromNode(node, grid())
 
 
+@pytest.fixture
+def surfaces(scene):
+    """A segmentation that is kept as a surface: a ball of 10 mm about the grid's middle."""
+    sphere = vtk.vtkSphereSource()
+    sphere.SetRadius(10)
+    sphere.SetThetaResolution(48)
+    sphere.SetPhiResolution(48)
+    sphere.SetCenter(*grid().centre)
+    sphere.Update()
+    made = slicer.vtkSegment()
+    made.SetName("ball")
+    made.AddRepresentation("Closed surface", sphere.GetOutput())
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "surfaces")
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    node.GetSegmentation().AddSegment(made)
+    yield node
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+
+
+def test_surfaces_that_cannot_be_converted_are_refused_with_the_way_out(surfaces):
+    with pytest.raises(RegRefineError, match="create its binary labelmap representation"):
+        labelsFromNode(surfaces, grid())  # slicer-core registers no conversion rules
+
+
+def test_surfaces_are_converted_in_a_copy_where_slicer_can(surfaces):
+    rule = slicer.vtkClosedSurfaceToBinaryLabelmapConversionRule()
+    factory = slicer.vtkSegmentationConverterFactory.GetInstance()
+    factory.RegisterConverterRule(rule)
+    try:
+        labels = labelsFromNode(surfaces, grid())
+    finally:
+        factory.UnregisterConverterRule(rule)
+    volume_mm3 = (labels.volume.array == 1).sum() * 2.0 * 2.0 * 2.5
+    assert volume_mm3 == pytest.approx(4 / 3 * np.pi * 10**3, rel=0.1)
+
+
 def test_a_mask_is_everything_that_any_segment_covers(scene):
     geometry = grid()
     a, b = box(geometry, (2, 2, 2), (9, 9, 9)), box(geometry, (12, 12, 12), (20, 20, 20))

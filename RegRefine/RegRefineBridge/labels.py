@@ -22,7 +22,7 @@ from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
 
 from .nodes import checkPresent, ownVolume, sampled
-from .transforms import Node, fromVtkMatrix
+from .transforms import Node, fromVtkMatrix, matrixToWorld, toVtkMatrix
 
 Colour = tuple[float, float, float]
 BINARY_LABELMAP = "Binary labelmap"
@@ -77,7 +77,7 @@ def maskFromNode(node: Node, geometry: Geometry, what: str = "mask") -> Volume:
 def _fromSegmentation(
     node: Node, geometry: Geometry, what: str
 ) -> tuple[NDArray[Any], dict[int, str], dict[int, Colour]]:
-    segmentation = _withLabelmaps(node, what)
+    segmentation = _withLabelmaps(node, geometry, what)
     order = {name: rank for rank, name in enumerate(segmentation.GetSegmentIDs(), start=1)}
     if not order:
         raise RegRefineError(f"{what}: {node.GetName()} has no segments")
@@ -143,14 +143,24 @@ def _renumbered(
     return lookup[array], renamed, recoloured
 
 
-def _withLabelmaps(node: Node, what: str) -> Any:
+def _withLabelmaps(node: Node, geometry: Geometry, what: str) -> Any:
     """Return the node's segmentation, or a converted copy where it is kept as surfaces."""
     segmentation = node.GetSegmentation()
-    if segmentation.ContainsRepresentation(BINARY_LABELMAP) or not segmentation.GetSegmentIDs():
+    count = segmentation.GetNumberOfSegments()
+    if segmentation.ContainsRepresentation(BINARY_LABELMAP) or count == 0:
         return segmentation
+    toWorld = matrixToWorld(node)
+    affine = geometry.affine if toWorld is None else np.linalg.inv(toWorld) @ geometry.affine
+    k, j, i = geometry.shape
+    grid = slicer.vtkSegmentationConverter.SerializeImageGeometry(
+        toVtkMatrix(affine), [0, i - 1, 0, j - 1, 0, k - 1]
+    )
     copy = slicer.vtkSegmentation()
     copy.DeepCopy(segmentation)
-    if not copy.CreateRepresentation(BINARY_LABELMAP):
+    copy.SetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(), grid
+    )
+    if copy.GetNumberOfSegments() != count or not copy.CreateRepresentation(BINARY_LABELMAP):
         raise RegRefineError(
             f"{what}: {node.GetName()} cannot be turned into label maps; "
             "create its binary labelmap representation in the Segmentations module"
