@@ -77,7 +77,8 @@ def test_options_are_read_from_the_shapes(network):
 @pytest.mark.parametrize("network", SMALL)
 def test_an_untrained_network_moves_next_to_nothing(network):
     torch.manual_seed(0)
-    found = network(**SMALL[network]).eval()(*images(16, 32, 16))
+    with torch.no_grad():
+        found = network(**SMALL[network]).eval()(*images(16, 32, 16))
     assert found.shape == (1, 3, 16, 32, 16)
     if network is LapWarp:
         assert not found.any()

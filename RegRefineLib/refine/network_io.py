@@ -211,7 +211,7 @@ class _Run:
 
     def settle(self, step: int, terms: dict[str, Tensor], found: Tensor) -> None:
         """Keep and report what a step's weights gave, `found` on the network's padded grid."""
-        values = {name: float(term) for name, term in terms.items()}
+        values = {name: float(term.detach()) for name, term in terms.items()}
         displacement = self.grid.displacement(found)
         if self.options.keep == "last" or values["total"] < self.least or self.chosen is None:
             self.least, self.chosen = values["total"], displacement
