@@ -131,3 +131,13 @@ def requestOf(parameters, catalogue: Catalogue) -> Request:
         {output: node for output, node in nodes.items() if node is not None},
         parameters.preset,
     )
+
+
+def useAsItIs(parameters, preset: str) -> None:
+    """Choose a preset and let go of all changes to the one before."""
+    for name, kind in ENUMS.items():
+        if name != "device":
+            setattr(parameters, name, next(iter(kind)))
+    parameters.weightsFile = ""
+    parameters.steps, parameters.smoothness, parameters.workingSpacing = 0, 1.0, 0.0
+    parameters.preset = preset

@@ -1,0 +1,298 @@
+"""The Slicer module RegRefine: deformable registration with live figures. Wiring only.
+
+What the panel does is in RegRefineBridge (presenter.py and around it), what is computed in
+RegRefineLib. From a script, in Slicer's Python console or with --python-script:
+
+    from RegRefine import RegRefineLogic
+    nodes = RegRefineLogic().run(fixedNode, movingNode)     # waits; nodes["transform"], ...
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+HERE = Path(__file__).resolve().parent
+try:
+    import RegRefineLib  # noqa: F401
+except ImportError:  # in a checkout the library is the module folder's neighbour
+    sys.path.append(str(HERE.parent))
+
+from RegRefineBridge import dependencies, sampledata
+from RegRefineBridge.following import FollowsParameters
+from RegRefineBridge.headless import requestFor, runBlocking
+from RegRefineBridge.method import describe
+from RegRefineBridge.panel import Panel
+from RegRefineBridge.parameters import (
+    RegRefineParameterNode,
+    forgetUnknown,
+    requestOf,
+    useAsItIs,
+)
+from RegRefineBridge.presenter import Presenter
+from RegRefineBridge.presetsection import PresetSection
+from RegRefineBridge.resultssection import ResultsSection
+from RegRefineBridge.scene import MrmlScene
+from RegRefineBridge.selftest import SelfTests
+from RegRefineBridge.transports import QProcessTransport, SubprocessTransport, ignore
+from RegRefineBridge.views import Views
+from RegRefineBridge.worker import WorkerClient
+
+from RegRefineLib.job import RegRefineError
+
+REQUIREMENTS = HERE / "Resources" / "requirements.txt"
+POLL_MS = 100
+
+
+class RegRefine(ScriptedLoadableModule):
+    """The module's description."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("RegRefine")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["RegRefine's contributors"]
+        self.parent.helpText = _(
+            "Deformable registration of two volumes, or the refinement of any transform that other "
+            "modules found, with live overlap and folding figures. "
+            "Choose a fixed and a moving volume and press Apply."
+        )
+        self.parent.acknowledgementText = _(
+            "Methods: Reg-TTR, ConvexAdam and trained networks; each is cited in the documentation."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Add the tutorial's pair to the Sample Data module."""
+    import SampleData
+
+    icon = HERE / "Resources" / "Icons" / "RegRefine.png"
+    sampledata.register(SampleData.SampleDataLogic, icon, _("RegRefine"))
+
+
+class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/RegRefine.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = RegRefineLogic()
+        presenter = self.logic.presenter
+        self.panel = Panel(self.ui, qt)
+        views = Views(slicer.mrmlScene, newTimer)
+        self.results = ResultsSection(self.ui, self.panel, qt, presenter, views)
+        self.presets = PresetSection(
+            self.ui, qt, lambda: self.request().job, self.usePreset, self.useWeights
+        )
+        self.presets.loadLastFile()
+        self.logic.onState = self.onState
+        presenter.onPublished = self.onPublished
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.abortButton.connect("clicked(bool)", self.onAbortButton)
+        slicer.app.connect("aboutToQuit()", self.logic.close)
+        self.followScene()
+        self.onState(presenter.state)
+
+    def cleanup(self):
+        """End the worker: the module is reloaded or Slicer closes."""
+        self.removeObservers()
+        self.setParameterNode(None)
+        self.results.leave()
+        self.logic.onState = ignore
+        self.logic.close()
+
+    def onReload(self):
+        """Reload the bridge along with the module."""
+        for name in [n for n in sys.modules if n.partition(".")[0] == "RegRefineBridge"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def sceneClosing(self):
+        """Drop the run and what it made."""
+        self.results.leave()
+        self.logic.presenter.sceneClosing()
+
+    def request(self):
+        """Return what Apply asks for.
+
+        Raises:
+            RegRefineError: the preset is not loaded.
+        """
+        return requestOf(self._parameterNode, self.presets.catalogue)
+
+    def onParametersChanged(self, caller=None, event=None):
+        """Say what the method does, what it takes, and what is missing."""
+        presenter, catalogue = self.logic.presenter, self.presets.catalogue
+        preset = self._parameterNode.preset
+        try:
+            request = self.request()
+            words = [catalogue.help(preset), describe(request.job)]
+            missing, estimate = presenter.missing(request), presenter.estimate(request)
+        except RegRefineError as error:
+            words, missing, estimate = [], [str(error)], None
+        self.panel.showMethod(catalogue.names(), preset, "\n".join(words))
+        if not presenter.state.busy:
+            self.panel.showReady(missing, estimate)
+            if not missing:
+                self.logic.warmUp()
+
+    def usePreset(self, name):
+        """Choose a preset as it is."""
+        if self._parameterNode:
+            with slicer.util.NodeModify(self._parameterNode):
+                useAsItIs(self._parameterNode, name)
+
+    def useWeights(self, path):
+        """Choose a file of weights."""
+        self._parameterNode.weightsFile = path
+
+    def onApplyButton(self, checked=False):
+        """Start a run, or stop the one that goes on."""
+        if self.logic.presenter.state.busy:
+            self.logic.presenter.stop()
+            return
+        with slicer.util.tryWithErrorDisplay(_("RegRefine could not start."), waitCursor=True):
+            dependencies.ensure(slicer, REQUIREMENTS)
+            self.logic.start(self.request())
+
+    def onAbortButton(self, checked=False):
+        """Drop the run."""
+        self.logic.presenter.abort()
+
+    def onState(self, state):
+        """Show how the run goes; when it has ended, what may be done next."""
+        self.panel.showState(state)
+        if not state.busy:
+            self.results.show()
+            if self._parameterNode:
+                self.onParametersChanged()
+
+    def onPublished(self, run):
+        """Show a result, and fill the same nodes the next time."""
+        if self._parameterNode:
+            self._parameterNode.outputTransform = run.nodes["transform"]
+            if "warpedVolume" in run.nodes:
+                self._parameterNode.outputVolume = run.nodes["warpedVolume"]
+        self.results.showRun(run)
+
+
+class RegRefineLogic(ScriptedLoadableModuleLogic):
+    """Runs, from the panel and from scripts.
+
+    Attributes:
+        presenter: the runs of the panel, and those that are not waited for.
+        onState: called with a State (RegRefineBridge/contracts.py) whenever something changed.
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.onState = ignore
+        self._timer = newTimer(self.poll, POLL_MS)
+        self._warm = False
+        self._waiting = None
+        self.presenter = newPresenter(lambda: QProcessTransport(qt))
+        self.presenter.onChanged = self._onChanged
+
+    def getParameterNode(self):
+        """Return the scene's parameters of the panel."""
+        node = super().getParameterNode()
+        forgetUnknown(node)
+        return RegRefineParameterNode(node)
+
+    def run(self, fixedNode, movingNode, job=None, blocking=True, onState=None, **options):
+        """Register the moving volume to the fixed one.
+
+        Args:
+            job: a RegRefineLib.job.Job, the name of a preset, or None for the default preset.
+            blocking: wait for the result; else return at once and let the event loop go on.
+            onState: called with a State at every step; when it is no longer busy, the run is over.
+            options: fixedSegmentation, movingSegmentation, fixedMask, movingMask, fixedLandmarks,
+                movingLandmarks, initialTransform: nodes; wanted: names of outputs
+                (RegRefineBridge/outputs.py); chosen: nodes to be filled, by output.
+
+        Returns:
+            When blocking, the nodes by output: transform, warpedVolume, figures, ...; else None,
+            and the nodes are in presenter.shown().nodes.
+
+        Raises:
+            RegRefineError: an input is missing or wrong, or there is no result; it says why.
+        """
+        request = requestFor(fixedNode, movingNode, job, **options)
+        if blocking:
+            if self._waiting is None:
+                self._waiting = newPresenter(SubprocessTransport)
+            return dict(runBlocking(self._waiting, request, onState).nodes)
+        self.onState = onState or self.onState
+        if not self.start(request):
+            raise RegRefineError(self.presenter.state.message)
+        return None
+
+    def start(self, request):
+        """Start a run of the panel; return whether it started."""
+        self._timer.start()
+        return self.presenter.start(request)
+
+    def poll(self):
+        """Take what has come from the worker."""
+        self.presenter.poll()
+
+    def warmUp(self):
+        """Start the worker once the user is about to press Apply, if its packages are there."""
+        if not self._warm and dependencies.ready(REQUIREMENTS):
+            self._warm = True
+            self.presenter.warmUp()
+
+    def close(self):
+        """End the workers, and runs with them."""
+        self._timer.stop()
+        self._warm = False
+        for presenter in filter(None, (self.presenter, self._waiting)):
+            presenter.close()
+
+    def _onChanged(self, state):
+        if not state.busy:
+            self._timer.stop()
+        self.onState(state)
+
+
+def newPresenter(newTransport):
+    """Return a presenter of the scene whose worker is held by such a transport."""
+
+    def newFolder():
+        return Path(tempfile.mkdtemp(prefix="RegRefine-", dir=slicer.app.temporaryPath))
+
+    return Presenter(MrmlScene(slicer.mrmlScene), WorkerClient(newTransport), newFolder)
+
+
+def newTimer(callback, milliseconds):
+    """Return a timer that calls a function every so often, once it is started."""
+    timer = qt.QTimer()
+    timer.setInterval(milliseconds)
+    timer.connect("timeout()", callback)
+    return timer
+
+
+class RegRefineTest(SelfTests, ScriptedLoadableModuleTest):
+    """The self tests, see RegRefineBridge/selftest.py."""
