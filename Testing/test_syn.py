@@ -139,6 +139,6 @@ def test_antspyx_finds_a_shift_with_our_sign_and_units():
 
     geometry = Geometry(shape, np.diag([*SPACING[::-1], 1.0]))
     given = Pair(blobs(np.zeros(3)), blobs(shift), geometry)
-    found = syn.predict(given, {"threads": 1, "iterations": "100,60,20"}, ignore)
+    found = syn.predict(given, {"threads": 1, "iterations": "50,30,5"}, ignore)
     inner = found[0, :, 10:-10, 10:-10, 10:-10].mean(dim=(1, 2, 3)).numpy()
     assert np.allclose(inner, shift, atol=0.5)
