@@ -27,12 +27,15 @@ class Preprocessing:
         orientation: where the array's axes point, such as "LIA"; None: as they come.
         spacing_mm: voxel size; None: as it comes.
         shape: sizes that the images are squeezed or stretched to; None: as they come, padded.
+        level: (percentile, value): each image is multiplied so that this percentile of its positive
+            voxels has this value; None: as they come.
     """
 
     intensity: tuple[str, ...] = ("minmax",)
     orientation: str | None = None
     spacing_mm: float | None = None
     shape: tuple[int, int, int] | None = None
+    level: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.intensity if name not in INTENSITIES]
@@ -128,6 +131,11 @@ def find_model(name: str) -> Model:
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(models)}"
         raise RegRefineError(f"unknown model {name!r}; {hint}")
     return models[name]
+
+
+def recognised(digest: str) -> Model | None:
+    """Return the model whose file has this SHA-256, whatever the file is called, or None."""
+    return next((m for m in catalogue().values() if m.sha256 == digest), None)
 
 
 def local_file(model: Model) -> Path | None:

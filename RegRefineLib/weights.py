@@ -15,11 +15,12 @@ from typing import Any
 
 from torch import nn
 
-from .catalogue import Preprocessing, catalogue, find_model, local_file
+from .catalogue import Preprocessing, catalogue, find_model, local_file, recognised
 from .checkpoint import Checkpoint, fit, read
+from .disk import present
 from .job import RegRefineError
 from .registry import find
-from .store import verify
+from .store import sha256, verify
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ def load(
 
     Args:
         weights: a name in models.json, or a path.
-        network: the registry's name; not needed for a model or a file that says it.
+        network: the registry's name; not needed for a model, nor for a file that says it or is
+            recognised by its hash.
         options: constructor options that win over the model's, the file's and its shapes'.
         preprocessing: wins over the model's and the file's.
 
@@ -63,7 +65,12 @@ def load(
         return _load(path, network or model.network, given, preprocessing or model.preprocessing)
     if Path(weights).suffix == "" and not Path(weights).exists():
         find_model(weights)  # a name rather than a path: say which names there are
-    return _load(Path(weights), network, options or {}, preprocessing)
+    path = present(weights)
+    known = recognised(sha256(path))
+    if known is None or network not in (None, known.network):
+        return _load(path, network, options or {}, preprocessing)
+    given = {**known.options, **(options or {})}
+    return _load(path, known.network, given, preprocessing or known.preprocessing)
 
 
 def _load(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from RegRefineLib.catalogue import Preprocessing
 from RegRefineLib.geometry import Geometry
-from RegRefineLib.starts.network_grid import network_grid
+from RegRefineLib.starts.network_grid import levelled, network_grid
 from RegRefineLib.warp import resize, warp
 
 ORIENTATIONS = [
@@ -100,3 +100,20 @@ def test_padding_reaches_stride_and_minimum_and_is_cropped_back(
         assert n % step == 0
         assert max(old, minimum) <= n < max(old, minimum) + step
     assert torch.equal(grid.displacement(padded.expand(-1, 3, -1, -1, -1))[:, :1], image)
+
+
+def test_an_array_without_a_header_is_taken_as_the_model_wants_it() -> None:
+    for signs in ((1, 1, 1), (-1, -1, 1)):
+        bare = Geometry((4, 6, 8), np.diag([*signs, 1.0]))
+        assert network_grid(bare, Preprocessing(orientation="LIA"), 1).order == (0, 1, 2)
+
+
+def test_intensities_are_brought_to_a_level() -> None:
+    image = torch.zeros((1, 1, 4, 4, 4))
+    image[..., 2:] = torch.linspace(0.1, 1.0, 32).view(4, 4, 2)
+    found = levelled(image, (50, 0.45))
+    assert float(np.median(found[found > 0].numpy())) == pytest.approx(0.45)
+    assert bool((found[image == 0] == 0).all())
+    assert levelled(image, None) is image
+    blank = torch.zeros_like(image)
+    assert torch.equal(levelled(blank, (50, 0.45)), blank)

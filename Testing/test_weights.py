@@ -102,3 +102,15 @@ def test_a_mistyped_model_is_not_taken_for_a_path(listed: Callable[..., None]) -
     listed()
     with pytest.raises(RegRefineError, match="did you mean small"):
         weights.load("smal")
+
+
+def test_a_known_file_is_recognised_wherever_it_lies(
+    home: Path, listed: Callable[..., None], network: VoxelMorph
+) -> None:
+    torch.save(network.state_dict(), home / "renamed.bin")
+    listed(sha256=digest((home / "renamed.bin").read_bytes()), options={"int_steps": 3})
+    loaded = weights.load(str(home / "renamed.bin"))
+    assert loaded.preprocessing.orientation == "LIA"
+    assert loaded.network.int_steps == 3
+    with pytest.raises(RegRefineError, match="is not of this network"):
+        weights.load(str(home / "renamed.bin"), "voxelmorph-strided")

@@ -134,7 +134,7 @@ class _Images:
         def mask(given: Tensor | None) -> Tensor | None:
             return None if given is None else squeezed(grid.images(given))
 
-        moving, fixed = grid.images(pair.moving), grid.images(pair.fixed)
+        moving, fixed = grid.both(pair)
         padded = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
         masks = mask(pair.moving_mask), mask(pair.fixed_mask)
         return cls(squeezed(moving), squeezed(fixed), *masks, padded)

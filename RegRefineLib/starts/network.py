@@ -45,7 +45,7 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         getattr(network, "minimum", 1),
     )
     report(Progress("start", message=_sentence(loaded, pair, grid)))
-    moving, fixed = grid.images(pair.moving), grid.images(pair.fixed)
+    moving, fixed = grid.both(pair)
     low = torch.autocast(pair.device.type, torch.bfloat16)
     with torch.no_grad(), low if precision == "bfloat16" else nullcontext():
         found: Tensor = network(moving, fixed)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..catalogue import Preprocessing
 from ..geometry import Geometry, Volume
+from ..pair import Pair
 from ..resample import antialiased
 from ..warp import resize
 
@@ -34,6 +35,7 @@ class NetworkGrid:
         flips: which of the network's axes run against the pair's.
         size: the network's sizes before padding.
         margin: zeros before and behind, per axis of the network.
+        level: (percentile, value) that intensities are brought to; None: as they are.
     """
 
     geometry: Geometry
@@ -41,6 +43,12 @@ class NetworkGrid:
     flips: tuple[int, ...]
     size: Shape
     margin: tuple[tuple[int, int], ...]
+    level: tuple[float, float] | None = None
+
+    def both(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        """Return the moving and the fixed image as the network sees them, intensities included."""
+        moving, fixed = (levelled(image, self.level) for image in (pair.moving, pair.fixed))
+        return self.images(moving), self.images(fixed)
 
     def images(self, image: Tensor) -> Tensor:
         """Return a pair's image (1, 1, D, H, W) on the network's grid, zeros around it."""
@@ -73,6 +81,15 @@ class NetworkGrid:
         return [2 + axis for axis in self.flips]
 
 
+def levelled(image: Tensor, level: tuple[float, float] | None) -> Tensor:
+    """Return the image multiplied so that a percentile of its positive voxels has a value."""
+    positive = image[image > 0]
+    if level is None or not len(positive):
+        return image
+    found = float(np.percentile(positive.float().cpu().numpy(), level[0]))
+    return image * (level[1] / found)
+
+
 def network_grid(
     geometry: Geometry,
     wanted: Preprocessing,
@@ -101,12 +118,17 @@ def network_grid(
     for n, step, low in zip(sizes, strides, least, strict=True):
         missing = -(-max(n, low) // step) * step - n
         margin.append((missing // 2, missing - missing // 2))
-    return NetworkGrid(geometry, order, flips, tuple(sizes), tuple(margin))  # type: ignore[arg-type]
+    return NetworkGrid(geometry, order, flips, tuple(sizes), tuple(margin), wanted.level)  # type: ignore[arg-type]
 
 
 def _turned(geometry: Geometry, orientation: str | None) -> tuple[Shape, tuple[int, ...]]:
-    """Return which axes of the grid point nearest to the wanted directions, and which run back."""
-    if orientation is None:
+    """Return which axes of the grid point nearest to the wanted directions, and which run back.
+
+    Arrays without a header get the identity (or LPS's) as their geometry; their axes are taken for
+    those that the model was trained with, because nothing is known of them.
+    """
+    headerless = np.array_equal(np.abs(geometry.affine), np.eye(4))
+    if orientation is None or headerless:
         return (0, 1, 2), ()
     # rows: array axes (k, j, i) of the grid as RAS unit vectors
     axes = geometry.direction.T[::-1]
