@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import registry
 from .geometry import FloatArray, Geometry, Volume
-from .job import Extras, Progress
+from .job import Extras, Progress, Stopped
 from .pair import Report, ignore
 from .prepare import scaled, to_tensor
 from .resample import downsampled, resample
@@ -77,7 +77,7 @@ def align(
         _level(small_fixed, small_moving, (longest / n, steps, rate), given)
         for n, steps, rate in LEVELS
     ]
-    return _Search(levels, similarity, report, len(starts)).best(starts, kind.rpartition("+")[2])
+    return _Search(levels, similarity, report).best(starts, kind.rpartition("+")[2])
 
 
 def centre_of_mass(volume: Volume, intensity: str = "minmax") -> FloatArray:
@@ -119,34 +119,42 @@ def _level(fixed: Volume, moving: Volume, plan: tuple[float, int, float], extras
 class _Search:
     """Adam over the generators, level by level, from the most promising start."""
 
-    def __init__(self, levels: list[_Level], similarity: str, report: Report, starts: int):
+    def __init__(self, levels: list[_Level], similarity: str, report: Report):
         self.levels, self.report = levels, report
         self.similarity = similarity
         grid = levels[0].fixed_grid
         self.centre = torch.tensor(grid.centre)
         self.radius = float(np.ptp(grid.corners(), axis=0).mean()) / 2
-        self.done = 0
-        self.todo = starts * levels[0].steps + sum(2 * level.steps for level in levels)
+        self.done = self.todo = 0
+        self.stopped = False
 
     def best(self, starts: list[FloatArray], kind: str) -> FloatArray:
         """Return the 4x4 with the least loss: rigid from every start, then on with the best."""
-        trials = [self._descend(self.levels[0], start, "rigid") for start in starts]
+        coarse, *finer = self.levels
+        if kind == "rigid":
+            plan = [(level, "rigid") for level in finer]
+        else:
+            plan = [(finer[0], "rigid"), *((level, "affine") for level in finer)]
+        self.todo = len(starts) * coarse.steps + sum(level.steps for level, _ in plan)
+        trials = [self._descend(coarse, start, "rigid") for start in starts]
         _, matrix = min(trials, key=lambda trial: trial[0])
-        for n, level in enumerate(self.levels):
-            if n > 0 and (kind == "rigid" or n == 1):
-                _, matrix = self._descend(level, matrix, "rigid")
-            if kind == "affine" and n > 0:
-                _, matrix = self._descend(level, matrix, "affine")
+        for level, step_kind in plan:
+            _, matrix = self._descend(level, matrix, step_kind)
         return matrix
 
     def _descend(self, level: _Level, start: FloatArray, kind: str) -> tuple[float, FloatArray]:
-        """Return the least loss that was seen on the way, and its matrix."""
+        """Return the least loss that was seen on the way, and its matrix.
+
+        Once the report callback said stop, no more steps are taken.
+        """
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.Adam([parameters], lr=level.rate_mm, betas=(0.8, 0.95))
         base = torch.tensor(start)
         least, chosen = float("inf"), start
         share = self._share(level, start)
         for step in range(level.steps):
+            if self.stopped:
+                break
             for group in optimiser.param_groups:
                 group["lr"] = level.rate_mm * (1.0 - step / level.steps)
             optimiser.zero_grad()
@@ -158,8 +166,14 @@ class _Search:
             loss.backward()
             optimiser.step()
             self.done += 1
-            self.report(Progress("affine", self.done - 1, self.todo, loss={"total": value}))
+            self._tell(value)
         return least, chosen
+
+    def _tell(self, loss: float) -> None:
+        try:
+            self.report(Progress("affine", self.done - 1, self.todo, loss={"total": loss}))
+        except Stopped:
+            self.stopped = True
 
     def _map(self, p: Tensor, kind: str) -> Tensor:
         """The 4x4 c + exp(G)(x - c) + t of parameters in mm at the rim."""

@@ -6,6 +6,8 @@ Standard library only, so that Slicer can load it without torch.
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +65,16 @@ class Job:
     def __post_init__(self) -> None:
         _one_of("affine", self.affine, (*AFFINES, None))
         _one_of("intensity", self.intensity, (*INTENSITIES, None))
-        if self.device.split(":")[0] not in DEVICES:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(self.device)):
             raise RegRefineError(f"device: one of {', '.join(DEVICES)}, got {self.device!r}")
         spacing = self.working_spacing_mm
         if spacing is not None and not (isinstance(spacing, (int, float)) and 0 <= spacing < 1e3):
             raise RegRefineError(f"working_spacing_mm: 0 (the fixed grid) or mm, got {spacing!r}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise RegRefineError(f"seed: a whole number from 0 to 2^63 - 1, got {self.seed!r}")
+        for name in ("settings", "backbone_settings"):
+            if not isinstance(getattr(self, name), dict):
+                raise RegRefineError(f"{name}: names with values, got {getattr(self, name)!r}")
 
     def replaced(self, **changes: Any) -> Job:
         """Return a copy with some fields changed."""
@@ -93,6 +100,15 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         words = ", ".join(str(a) for a in allowed if a is not None)
         raise RegRefineError(f"{name}: one of {words}, got {value!r}")
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +142,8 @@ class Progress:
         metrics: live figures: dice, folds_percent, sdlogj, largest_mm.
         elapsed_s, eta_s: seconds since the run began and, where known, to its end.
         message: a sentence for the log; `warning` marks those a user must see.
-        displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for whoever
-            measures it; never part of the JSON.
+        displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for
+            whoever measures it; never part of the JSON.
     """
 
     stage: str
@@ -145,11 +161,12 @@ class Progress:
         """Return the event as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         del values["displacement"]
-        return {"event": "warning" if values.pop("warning") else "progress", **values}
+        event = "warning" if values.pop("warning") else "progress"
+        return finite({"event": event, **values})  # type: ignore[no-any-return]
 
     def to_line(self) -> str:
         """Return the event as one line of ASCII JSON."""
-        return json.dumps(self.to_json())
+        return json.dumps(self.to_json(), allow_nan=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +203,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays, for result.json."""
-        return {
+        values = {
             "protocol": PROTOCOL,
             "job": self.job.to_json(),
             "device": self.device,
@@ -201,3 +218,4 @@ class Result:
             "versions": self.versions,
             "warnings": self.warnings,
         }
+        return finite(values)  # type: ignore[no-any-return]

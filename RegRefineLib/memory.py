@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 import torch
@@ -29,7 +30,26 @@ def device(wanted: str) -> str:
     }[wanted.split(":")[0]]
     if not there:
         raise RegRefineError(f"device: no {wanted} here; use --device auto or cpu")
+    if wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
+        raise RegRefineError(
+            f"device: no {wanted} here; there are {torch.cuda.device_count()}, counted from 0"
+        )
     return wanted
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory of freed tensors for the next ones (Linux with glibc).
+
+    By default glibc hands every large block back at once, and a third of a full-resolution step
+    goes into getting its pages again. For programs whose main work this is, never for a library.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def start_counting(name: str) -> None:
@@ -61,10 +81,10 @@ def is_out_of_memory(error: Exception) -> bool:
     return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
-def next_rung(job: Job, fixed: Geometry, error: Exception) -> tuple[Job, str]:
+def next_rung(job: Job, asked: Job, fixed: Geometry, error: Exception) -> tuple[Job, str]:
     """Return the job to try after memory ran out, and the sentence that says what changed.
 
-    Half the working resolution first, then the CPU at the resolution the job asked for.
+    Half the working resolution first, then the CPU at the resolution of the job that was `asked`.
 
     Raises:
         Exception: `error` itself, where it is not about memory.
@@ -80,7 +100,7 @@ def next_rung(job: Job, fixed: Geometry, error: Exception) -> tuple[Job, str]:
         changed = job.replaced(working_spacing_mm=halved)
         return changed, f"memory ran out on {job.device}; trying {halved:g} mm voxels"
     if job.device != "cpu":
-        changed = job.replaced(device="cpu", working_spacing_mm=0.0)
+        changed = job.replaced(device="cpu", working_spacing_mm=asked.working_spacing_mm)
         return changed, f"memory ran out on {job.device}; going on with the CPU"
     raise RegRefineError(
         "memory ran out even at low resolution; close other programs or crop the images"

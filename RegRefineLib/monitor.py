@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .job import Progress
+from .job import Progress, Stopped
 from .pair import Pair, Report
 from .warp import jacobian_determinant, warp
 
@@ -27,27 +27,31 @@ class Monitor:
         self._stage, self._stage_began = "", self._began
         self._measured_at, self._cost = float("-inf"), 0.0
         self._figures: Mapping[str, float] = {}
+        self.stopped = False
 
     def watch(self, pair: Pair) -> None:
         """Take figures of displacements of this pair from now on."""
         self._pair = pair
 
     def __call__(self, progress: Progress) -> None:
-        """Pass the step on with figures; raises what the callback raises."""
+        """Pass the step on with figures; raises what the callback raises, and remembers a stop."""
         now = time.perf_counter()
         if progress.stage != self._stage:
             self._stage, self._stage_began = progress.stage, now
         if progress.displacement is not None and self._pair is not None:
             self._measure(progress.displacement, last=progress.step + 1 == progress.steps)
-        self._report(
-            replace(
-                progress,
-                displacement=None,
-                metrics={**self._figures, **progress.metrics},
-                elapsed_s=now - self._began,
-                eta_s=self._left(progress, now),
-            )
+        told = replace(
+            progress,
+            displacement=None,
+            metrics={**self._figures, **progress.metrics},
+            elapsed_s=now - self._began,
+            eta_s=self._left(progress, now),
         )
+        try:
+            self._report(told)
+        except Stopped:
+            self.stopped = True
+            raise
 
     def _left(self, progress: Progress, now: float) -> float | None:
         done = progress.step + 1
@@ -85,8 +89,9 @@ def live_figures(pair: Pair, displacement: Tensor) -> dict[str, float]:
 
 def _dice(fixed: Tensor, moving: Tensor, displacement: Tensor) -> float:
     """The mean Dice over labels that both maps have; one pass for any number of labels."""
-    warped = warp(moving.float(), displacement, mode="nearest").long().flatten()
-    a, before = fixed.long().flatten(), moving.long().flatten()
+    warped = warp(moving.float(), displacement, mode="nearest").long()
+    # negative labels are no structures to the figures of the end either
+    a, before, warped = (x.flatten().clamp_min(0) for x in (fixed.long(), moving.long(), warped))
     count = int(torch.maximum(a.max(), before.max())) + 1
     size_a, size_b = (torch.bincount(x, minlength=count) for x in (a, warped))
     common = torch.bincount(a[a == warped], minlength=count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,6 +30,7 @@ def write_result(
         RegRefineError: the folder cannot be written, the disk is full, or the like.
     """
     folder = Path(folder)
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".regrefine-", dir=folder))
@@ -37,6 +39,9 @@ def write_result(
     try:
         written = _write_all(result, aside, label_map)
         final = {role: folder / path.name for role, path in written.items()}
+        for path in final.values():
+            if path.is_dir():  # found now, before the first of them is replaced
+                raise RegRefineError(f"{path}: is a folder; remove it or choose another folder")
         for role, path in written.items():
             path.replace(final[role])
         return final
@@ -44,6 +49,19 @@ def write_result(
         raise RegRefineError(cannot_write(folder, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that files can be written into `folder`, before the work that makes them; make nothing.
+
+    Raises:
+        RegRefineError: it, or what is above it, is a file or forbidden.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RegRefineError(f"{folder}: {there} is a file, not a folder; choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RegRefineError(f"{folder}: writing to {there} is not allowed; choose another folder")
 
 
 def _write_all(result: Result, folder: Path, label_map: LabelMap | None) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .geometry import DisplacementField, FloatArray, Geometry, Volume
@@ -16,6 +17,8 @@ from .warp import from_millimetres
 
 # CT windows in HU: the whole range that tissue spans, and Reg-TTR's for abdomens.
 CT_WINDOW, CT_SOFT_WINDOW = (-1000.0, 1000.0), (-500.0, 800.0)
+# beyond this a matrix is taken for singular
+LARGEST_CONDITION = 1e8
 
 
 def _extremes(values: FloatArray) -> tuple[float, float]:
@@ -48,8 +51,35 @@ def scaled(volume: Volume, intensity: str) -> Volume:
 
 
 def working_grid(fixed: Geometry, spacing_mm: float) -> Geometry:
-    """Return the fixed grid, or where `spacing_mm` > 0 one of voxels at least that large."""
-    return coarser(fixed, spacing_mm) if spacing_mm > 0 else fixed
+    """Return the fixed grid, or where `spacing_mm` > 0 one of voxels at least that large.
+
+    Raises:
+        RegRefineError: fewer than two voxels would be left along an axis.
+    """
+    grid = coarser(fixed, spacing_mm) if spacing_mm > 0 else fixed
+    if min(grid.shape) < 2:
+        raise RegRefineError(
+            f"working_spacing_mm: {spacing_mm:g} mm leaves {' x '.join(map(str, grid.shape))} "
+            "voxels of the fixed image; choose a smaller one"
+        )
+    return grid
+
+
+def check_matrix(matrix: ArrayLike) -> FloatArray:
+    """Return the 4x4, checked to be one that can be inverted.
+
+    Raises:
+        RegRefineError: another shape, not finite, or singular.
+    """
+    checked = np.asarray(matrix, dtype=np.float64)
+    if checked.shape != (4, 4) or not np.isfinite(checked).all():
+        raise RegRefineError("initial transform: a finite 4x4 matrix or a field is needed")
+    if np.linalg.cond(checked[:3, :3]) > LARGEST_CONDITION:
+        raise RegRefineError(
+            "initial transform: the matrix is singular (it flattens space); use one that can be "
+            "inverted"
+        )
+    return checked
 
 
 def check_overlap(fixed: Geometry, moving: Geometry, matrix: FloatArray) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from .geometry import DisplacementField, FloatArray, Volume
 from .job import Extras, Job, Progress, RegRefineError, Result, Stopped
 from .monitor import Monitor
 from .pair import Pair, Report, ignore
-from .prepare import check_overlap, make_pair
+from .prepare import check_matrix, check_overlap, make_pair
 from .presets import resolve
 from .refine.outcome import Refined
 from .resample import resample
@@ -53,11 +53,12 @@ def register(
     job = job.replaced(device=memory.device(job.device))
     torch.manual_seed(job.seed)
     matrix = run.linear(job)
+    asked = job
     while True:
         try:
             return run.deformable(job, matrix)
         except (MemoryError, RuntimeError) as error:
-            job, warning = memory.next_rung(job, fixed.geometry, error)
+            job, warning = memory.next_rung(job, asked, fixed.geometry, error)
             run.warn(warning)
 
 
@@ -73,9 +74,10 @@ class _Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and announce it."""
+        """Time a stage and announce it; the monitor remembers a stop that the answer is."""
         started = time.perf_counter()
-        self.monitor(Progress(name))
+        with suppress(Stopped):
+            self.monitor(Progress(name))
         try:
             yield
         finally:
@@ -85,12 +87,15 @@ class _Run:
     def warn(self, sentence: str) -> None:
         """Keep a warning and report it at once."""
         self.warnings.append(sentence)
-        self.monitor(Progress("prepare", message=sentence, warning=True))
+        with suppress(Stopped):
+            self.monitor(Progress("prepare", message=sentence, warning=True))
 
     def _on_image_grids(self, extras: Extras) -> Extras:
         """Labels and masks on their image's grid, by physical space; a change is a warning."""
 
         def fit(volume: Volume | None, image: Volume, name: str) -> Volume | None:
+            if volume is not None and name.endswith("mask") and not volume.array.any():
+                raise RegRefineError(f"{name}: the mask is empty; mark where to compare the images")
             if volume is None or volume.geometry.same_grid(image.geometry):
                 return volume
             if volume.geometry.overlap(image.geometry) == 0.0:
@@ -113,7 +118,7 @@ class _Run:
         given = self.extras.initial
         kind = job.affine or "none"
         if given is not None:
-            matrix = np.eye(4) if isinstance(given, DisplacementField) else np.asarray(given, float)
+            matrix = np.eye(4) if isinstance(given, DisplacementField) else check_matrix(given)
             if kind != "none":
                 self.warn(f"an initial transform was given, so no {kind} alignment is searched for")
         else:
@@ -141,8 +146,7 @@ class _Run:
         with self.stage("start"):
             start = self._start(pair, job)
         with self.stage("refine"):
-            refine = registry.find("refinement", job.refinement or "none")
-            refined: Refined = refine(pair, start, job.settings, self.monitor)
+            refined = self._refine(pair, start, job)
         finish = Finish(self.fixed, self.moving, matrix, self.extras)
         with self.stage("finish"):
             outcome = finish.outcome(refined.displacement, job)
@@ -163,9 +167,18 @@ class _Run:
         name = job.backbone or "none"
         if name == "none" and pair.initial is not None:
             name = "initial"
+        if self.monitor.stopped:
+            self.warn("stopped before the start; the result is the alignment so far")
+            return pair.zero() if pair.initial is None else pair.initial
         predict: Callable[..., Tensor] = registry.find("start", name)
         try:
             return predict(pair, job.backbone_settings, self.monitor)
         except Stopped:
             self.warn("stopped before the start was ready; the result is the alignment alone")
             return pair.zero()
+
+    def _refine(self, pair: Pair, start: Tensor, job: Job) -> Refined:
+        refine: Callable[..., Refined] = registry.find("refinement", job.refinement or "none")
+        if self.monitor.stopped:
+            return Refined(start, stopped_because="stopped by the user")
+        return refine(pair, start, job.settings, self.monitor)

@@ -22,6 +22,23 @@ def test_whole_files_have_no_flaw(image_file):
     assert flaw_of(image_file) is None
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.dtype(">f4")])
+def test_numbers_that_nifti_readers_turn_to_zero_are_counted(tmp_path, ending, kind):
+    array = np.zeros((5, 4, 3), kind)
+    array[1, 2, :2] = np.nan, np.inf
+    order = ">" if np.dtype(kind).byteorder == ">" else "<"
+    header = struct.pack(order + "i", 348) + bytes(36)
+    header += struct.pack(order + "8h", 3, 3, 4, 5, 1, 1, 1, 1) + bytes(14)
+    bits = np.dtype(kind).itemsize * 8
+    header += struct.pack(order + "hh", 16 if bits == 32 else 64, bits) + bytes(34)
+    header += struct.pack(order + "f", 352) + bytes(240)
+    path = tmp_path / f"i{ending}"
+    data = header + array.tobytes()
+    path.write_bytes(gzip.compress(data) if ending == ".nii.gz" else data)
+    assert flaw_of(path) == "2 voxels are NaN or infinite"
+
+
 @pytest.mark.parametrize("missing", [9, 100, 5000])
 def test_files_cut_short_have_one(image_file, missing):
     image_file.write_bytes(image_file.read_bytes()[:-missing])

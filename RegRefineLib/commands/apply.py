@@ -74,14 +74,20 @@ def _apply_to_volume(arguments: argparse.Namespace) -> None:
 
 
 def _apply_to_landmarks(arguments: argparse.Namespace) -> None:
-    from ..geometry import DisplacementField
     from ..landmarks import read_landmarks, write_landmarks
     from ..transforms import read_transform
 
     names, points = read_landmarks(arguments.input)
     mapping = read_transform(arguments.transform, _reference(arguments))
+    write_landmarks(names, moved_points(points, mapping), arguments.output)
+
+
+def moved_points(points: Any, mapping: Any) -> Any:
+    """Return the points (n, 3) in RAS mm through a field, a 4x4 or None (the identity)."""
+    from ..geometry import DisplacementField
+
+    if mapping is None:
+        return points
     if isinstance(mapping, DisplacementField):
-        points = points + mapping.at(points)
-    else:
-        points = points @ mapping[:3, :3].T + mapping[:3, 3]
-    write_landmarks(names, points, arguments.output)
+        return points + mapping.at(points)
+    return points @ mapping[:3, :3].T + mapping[:3, 3]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..job import RegRefineError
+from .apply import moved_points
 from .terminal import mean_of, say, show_table, table
 
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not figures:
         raise RegRefineError(
             "nothing to evaluate: give --fixed-labels and --moving-labels, --fixed and --moving, "
-            "landmarks with --transform, or --transform alone"
+            "both sets of landmarks, or a field as --transform"
         )
     if arguments.json:
         say(json.dumps(figures, indent=1, allow_nan=False))
@@ -51,56 +52,59 @@ def _text(value: float | None) -> str:
 
 
 def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
-    from .. import files, landmarks
-    from ..geometry import DisplacementField, Volume
-    from ..metrics.report import Images, Landmarks, report
+    from .. import files
+    from ..geometry import DisplacementField
+    from ..metrics.report import Images, report
     from ..resample import resample
     from ..transforms import read_transform
 
-    reference = next((p for p in (arguments.fixed, arguments.fixed_labels) if p), None)
-    grid = None
-    if reference is not None:
-        read = files.read_volume if reference == arguments.fixed else files.read_labels
-        found = read(reference)
-        grid = (found if isinstance(found, Volume) else found.volume).geometry
-    mapping = arguments.transform and read_transform(arguments.transform, grid)
-    if (
-        mapping is not None
-        and not isinstance(mapping, (DisplacementField, str))
-        and grid is not None
-    ):
-        mapping = DisplacementField.from_affine(mapping, grid)
+    pairs = {name: _pair(arguments, name) for name in ("", "-labels", "-landmarks")}
+    labels = images = grid = None
+    if pairs["-labels"]:
+        read = [files.read_labels(path).volume for path in pairs["-labels"]]
+        labels = [_chosen(volume, arguments.labels) for volume in read]
+        grid = labels[0].geometry
+    if pairs[""]:
+        images = [files.read_volume(path) for path in pairs[""]]
+        grid = images[0].geometry
+    mapping = read_transform(arguments.transform, grid) if arguments.transform else None
     field = mapping if isinstance(mapping, DisplacementField) else None
-
-    fixed_labels = warped_labels = moving_labels = None
-    if arguments.fixed_labels and arguments.moving_labels:
-        fixed_labels = _chosen(files.read_labels(arguments.fixed_labels).volume, arguments.labels)
-        moving_labels = _chosen(files.read_labels(arguments.moving_labels).volume, arguments.labels)
-        warped_labels = resample(moving_labels, fixed_labels.geometry, field, "nearest")
-    images = None
-    if arguments.fixed and arguments.moving:
-        fixed = files.read_volume(arguments.fixed)
-        moving = files.read_volume(arguments.moving)
-        images = Images(fixed, resample(moving, fixed.geometry, field))
-    points = None
-    if arguments.fixed_landmarks and arguments.moving_landmarks:
-        points = Landmarks(
-            landmarks.read_landmarks(arguments.fixed_landmarks)[1],
-            landmarks.read_landmarks(arguments.moving_landmarks)[1],
-        )
-        if len(points.fixed) != len(points.moving):
-            raise RegRefineError(
-                f"landmarks: {len(points.fixed)} fixed and {len(points.moving)} moving points; "
-                "they must correspond one to one"
-            )
-    return report(
-        fixed_labels,
-        warped_labels,
+    if mapping is not None and field is None and grid is not None:
+        field = DisplacementField.from_affine(mapping, grid)
+    figures = report(
+        labels and labels[0],
+        labels and resample(labels[1], labels[0].geometry, mapping, "nearest"),
         field,
-        moving_labels=moving_labels,
-        images=images,
-        points=points,
+        moving_labels=labels and labels[1],
+        images=images and Images(images[0], resample(images[1], images[0].geometry, mapping)),
     )
+    if pairs["-landmarks"]:
+        figures["tre_mm"] = _landmark_error(*pairs["-landmarks"], mapping)
+    return figures
+
+
+def _pair(arguments: argparse.Namespace, name: str) -> tuple[str, str] | None:
+    """Return the fixed and the moving file of an option, or None where neither is given."""
+    words = [f"--{side}{name}" for side in ("fixed", "moving")]
+    paths = [getattr(arguments, word[2:].replace("-", "_")) for word in words]
+    if all(paths):
+        return paths[0], paths[1]
+    if any(paths):
+        raise RegRefineError(f"{words[0]} and {words[1]}: give both, or neither")
+    return None
+
+
+def _landmark_error(fixed: str, moving: str, mapping: Any) -> float:
+    """Return the mean distance in mm of the moved fixed points from the moving ones."""
+    from ..landmarks import read_landmarks
+
+    start, wanted = (read_landmarks(path)[1] for path in (fixed, moving))
+    if len(start) != len(wanted) or not len(start):
+        raise RegRefineError(
+            f"landmarks: {len(start)} fixed and {len(wanted)} moving points; "
+            "they must correspond one to one"
+        )
+    return float(np.linalg.norm(moved_points(start, mapping) - wanted, axis=1).mean())
 
 
 def _chosen(labels: Any, wanted: list[int] | None) -> Any:

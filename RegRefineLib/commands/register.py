@@ -53,9 +53,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Register, write the files and show the figures."""
     job = resolve(job_of(arguments))
-    from .. import files, outputs
+    from .. import files, memory, outputs
     from ..register import register
 
+    memory.keep_freed_memory()
+    outputs.check_folder(Path(arguments.output))
     fixed, moving = files.read_volume(arguments.fixed), files.read_volume(arguments.moving)
     extras, label_map = _extras(arguments, fixed)
     report = Events() if arguments.events else Bar()

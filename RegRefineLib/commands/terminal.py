@@ -30,7 +30,10 @@ def say(text: str = "") -> None:
 
 
 class Bar:
-    """A report callback that draws a progress bar with the loss and the time left on stderr."""
+    """A report callback that draws a progress bar with the loss and the time left on stderr.
+
+    There is no bar where stderr is not a terminal.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -44,7 +47,9 @@ class Bar:
         if progress.stage != self._stage:
             self.close()
             self._stage = progress.stage
-            self._bar = tqdm(total=progress.steps or None, desc=f"{progress.stage:8}", leave=False)
+            self._bar = tqdm(
+                total=progress.steps or None, desc=f"{progress.stage:8}", leave=False, disable=None
+            )
         if self._bar is None or not progress.loss:
             return
         if progress.steps and self._bar.total != progress.steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -9,8 +10,21 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ..job import RegRefineError
+from ..pair import Pair
+from ..warp import warp
 
 T = TypeVar("T")
+
+
+def compared(pair: Pair, displacement: Tensor) -> Tensor | None:
+    """Return the weights (1, 1, D, H, W) of the voxels where both images count, None: everywhere.
+
+    The moving image's mask is seen through `displacement`, the start, once for all.
+    """
+    masks = [] if pair.fixed_mask is None else [pair.fixed_mask]
+    if pair.moving_mask is not None:
+        masks.append(warp(pair.moving_mask, displacement.detach()))
+    return math.prod(masks[1:], start=masks[0]) if masks else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +69,7 @@ def _convert(name: str, value: Any, default: Any) -> Any:
             if number != number or number in (float("inf"), float("-inf")):
                 raise ValueError(value)
             return number
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise RegRefineError(f"setting {name}: {kind} is needed, got {value!r}") from None
     return str(value)

@@ -9,8 +9,9 @@ are rows of such settings.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..losses.ssim import SSIM
 from ..losses.windowed import WindowedSimilarity
 from ..pair import Pair, Report
 from ..warp import warp
-from .outcome import Refined, read_settings
+from .outcome import Refined, compared, read_settings
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,10 @@ class RegTTR:
             if getattr(self, name) not in allowed:
                 found = getattr(self, name)
                 raise RegRefineError(f"setting {name}: {' or '.join(allowed)}, got {found!r}")
-        if self.steps < 0 or self.grid_sp < 1 or self.patience < 0 or self.learning_rate <= 0:
-            raise RegRefineError(
-                "settings: steps and patience cannot be negative, grid_sp is at least 1, "
-                "learning_rate is positive"
-            )
+        if min(self.steps, self.patience, self.clip) < 0:
+            raise RegRefineError("settings steps, patience, clip: none can be negative")
+        if self.grid_sp < 1 or self.learning_rate <= 0:
+            raise RegRefineError("settings: grid_sp is at least 1, learning_rate is positive")
 
     def window_list(self) -> list[tuple[int, float]]:
         """Return [(width, weight), ...] of `windows`."""
@@ -86,7 +86,8 @@ class RegTTR:
             raise RegRefineError(
                 f"setting windows: 'width:weight ...' is needed, got {self.windows!r}"
             ) from None
-        if not windows or any(width < 3 or width % 2 == 0 for width, _ in windows):
+        sound = all(w >= 3 and w % 2 == 1 and math.isfinite(share) for w, share in windows)
+        if not windows or not sound:
             raise RegRefineError(f"setting windows: odd widths from 3 on, got {self.windows!r}")
         return windows
 
@@ -99,7 +100,12 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         Cancelled: the report callback dropped the run.
     """
     options = read_settings(RegTTR, settings)
-    loss = _Loss(pair, options)
+    if options.grid_sp > min(pair.shape) // 2:
+        raise RegRefineError(
+            f"setting grid_sp: at most {min(pair.shape) // 2} for the working grid's "
+            f"{' x '.join(map(str, pair.shape))} voxels, got {options.grid_sp}"
+        )
+    loss = _Loss(pair, options, compared(pair, start))
     parameter = _to_parameter(start, options.grid_sp)
     run = _Run(options, parameter, report)
     try:
@@ -127,13 +133,14 @@ def _from_parameter(parameter: Tensor, grid_sp: int, shape: tuple[int, int, int]
 class _Loss:
     """The terms of L by name, for a parameter on the (pooled) grid."""
 
-    def __init__(self, pair: Pair, options: RegTTR):
+    def __init__(self, pair: Pair, options: RegTTR, mask: Tensor | None):
         def pool(x: Tensor) -> Tensor:
             return x if options.grid_sp == 1 else F.avg_pool3d(x, options.grid_sp)
 
         self.options = options
+        self.similarity: Callable[[Tensor], Tensor]
         self.moving, fixed = pool(pair.moving), pool(pair.fixed)
-        mask = None if pair.fixed_mask is None else pool(pair.fixed_mask)
+        mask = None if mask is None else pool(mask)
         if options.similarity == "ncc+ssim":
             terms = [
                 (options.ncc_weight * weight, term)
