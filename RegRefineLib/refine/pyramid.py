@@ -1,0 +1,232 @@
+"""The project's own refinement: coarse-to-fine descent by small compositive, diffeomorphic steps.
+
+At every level of an image pyramid and at every step
+
+    J   = I_m o phi                               the moving image through the present map
+    g   = K_s * ( dL/dJ grad J )                  the force, smoothed (fluid regularisation)
+    d   = -rate K_s * ( m1(g) / sqrt(m2(|g|)) )   Adam whose second moment is that of the vector
+    phi = K_e * ( phi o (id + d) )                composed, then smoothed (elastic regularisation)
+
+grad J is the gradient of the warped image, which is what a composition asks for (Avants 2008,
+doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is differentiated through
+the sampling. A second moment that all three components share keeps the force's direction, and the
+moments make every neighbourhood move at its own pace, which a single step length does not (adaptive
+steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). Steps are a fraction of a voxel, so each
+is invertible and so is their composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import registry
+from ..filters import gaussian, window_sum
+from ..job import Progress, RegRefineError, Stopped
+from ..losses.ncc import LocalNCC
+from ..losses.windowed import WindowedSimilarity
+from ..pair import Pair, Report
+from ..resample import coarser
+from ..warp import compose, resize, warp
+from .outcome import Refined, read_settings
+
+Measure = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Settings.
+
+    Attributes:
+        levels: "factor:steps ...": voxels that many times the smallest, and how many steps.
+        steps: all steps together, dealt out in the proportions of `levels`; 0: as they stand there.
+        similarity: ncc, or a name of `regrefine list similarities` (mind for other modalities).
+        window: width of the correlation's window in voxels of the level.
+        step: length of a step in voxels of the level; it falls to `last_step` of that at the end.
+        force_sigma, field_sigma: Gaussians in voxels on the force (fluid) and the field (elastic).
+        momentum, memory: Adam's two rates of forgetting.
+        patience_steps, gain: leave a level when so many steps brought less than that share of the
+            loss; 0 steps: never.
+    """
+
+    levels: str = "4:40 2:30 1:5"
+    steps: int = 0
+    similarity: str = "ncc"
+    window: int = 7
+    step: float = 0.5
+    last_step: float = 0.5
+    force_sigma: float = 1.0
+    field_sigma: float = 0.5
+    momentum: float = 0.9
+    memory: float = 0.99
+    patience_steps: int = 10
+    gain: float = 0.0
+
+    def level_list(self) -> list[tuple[float, int]]:
+        """Return [(factor, steps), ...] of `levels`, coarse to fine."""
+        try:
+            parts = [part.split(":") for part in self.levels.replace(",", " ").split()]
+            levels = [(float(factor), int(steps)) for factor, steps in parts]
+        except ValueError:
+            levels = []
+        if not levels or any(factor < 1 or steps < 0 for factor, steps in levels):
+            raise RegRefineError(
+                f"setting levels: 'factor:steps ...' with factors from 1 on, got {self.levels!r}"
+            )
+        if not self.steps:
+            return levels
+        share = self.steps / max(1, sum(steps for _, steps in levels))
+        return [(factor, max(1, round(steps * share))) for factor, steps in levels]
+
+
+def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
+    """Return the start (1, 3, D, H, W) after the descent, in voxels.
+
+    Raises:
+        RegRefineError: a setting is unknown or out of range.
+        Cancelled: the report callback dropped the run.
+    """
+    descent = _Descent(pair, start.detach(), read_settings(Pyramid, settings), report)
+    because = "all steps done"
+    try:
+        descent.run()
+    except Stopped:
+        because = "stopped by the user"
+    return Refined(resize(descent.displacement, pair.shape), descent.history, because)
+
+
+class _Descent:
+    """The displacement on the level's grid, and what happened to it."""
+
+    def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
+        self.pair, self.options, self.report = pair, options, report
+        self.levels = options.level_list()
+        self.displacement = start
+        self.history: list[dict[str, float]] = []
+        self.total = sum(steps for _, steps in self.levels)
+
+    def run(self) -> None:
+        """Go down the pyramid."""
+        planned = 0
+        for factor, steps in self.levels:
+            spacing = factor * float(self.pair.geometry.spacing.min())
+            shape = coarser(self.pair.geometry, spacing).shape
+            self.displacement = resize(self.displacement, shape)
+            self._level(_Level(self.pair, shape, self.options), planned, steps)
+            planned += steps
+
+    def _level(self, level: _Level, first: int, steps: int) -> None:
+        losses: list[float] = []
+        for n in range(steps):
+            rate = self.options.step * (1.0 - (1.0 - self.options.last_step) * n / steps)
+            self.displacement, loss = level.step(self.displacement, rate)
+            losses.append(loss)
+            self.history.append({"step": first + n, "total": loss})
+            self._tell(first + n, loss)
+            if self._settled(losses):
+                return
+
+    def _settled(self, losses: list[float]) -> bool:
+        back = self.options.patience_steps
+        if not back or len(losses) <= back:
+            return False
+        return losses[-1 - back] - losses[-1] < self.options.gain * abs(losses[-1 - back])
+
+    def _tell(self, step: int, loss: float) -> None:
+        whole = self.displacement.shape[2:] == self.pair.fixed.shape[2:]
+        self.report(
+            Progress(
+                "refine",
+                step,
+                self.total,
+                loss={"total": loss},
+                displacement=self.displacement if whole else None,
+            )
+        )
+
+
+class _Level:
+    """Both images at one resolution, the similarity to the fixed one, and Adam's moments."""
+
+    def __init__(self, pair: Pair, shape: tuple[int, int, int], options: Pyramid):
+        self.options = options
+        self.moving = _at(pair.moving, shape)
+        mask = None if pair.fixed_mask is None else _at(pair.fixed_mask, shape)
+        self.measure = _measure(_at(pair.fixed, shape), mask, options)
+        self.first: Tensor | None = None
+        self.second: Tensor | None = None
+        self.steps = 0
+
+    def step(self, displacement: Tensor, rate: float) -> tuple[Tensor, float]:
+        """Return the displacement (1, 3, D, H, W) after one step, and the loss before it."""
+        moved = warp(self.moving, displacement).requires_grad_()
+        loss = self.measure(moved)
+        (slope,) = torch.autograd.grad(loss, moved)
+        with torch.no_grad():
+            force = _smooth(_gradient(moved).mul_(slope), self.options.force_sigma)
+            update = _smooth(self._adam(force), self.options.force_sigma).mul_(-rate)
+            displacement = compose(displacement, update)
+            return _smooth(displacement, self.options.field_sigma), float(loss.detach())
+
+    def _adam(self, force: Tensor) -> Tensor:
+        """Adam's direction (Kingma 2015); the second moment is that of the force's length."""
+        b1, b2 = self.options.momentum, self.options.memory
+        length = force.square().sum(dim=1, keepdim=True)
+        if self.first is None or self.second is None:
+            self.first, self.second = torch.zeros_like(force), torch.zeros_like(length)
+        self.steps += 1
+        self.first.mul_(b1).add_(force, alpha=1 - b1)
+        self.second.mul_(b2).add_(length, alpha=1 - b2)
+        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-10)
+        return (self.first / (1 - b1**self.steps)).div_(scale)
+
+
+def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
+    if options.similarity == "ncc":
+        return WindowedSimilarity(fixed, [(1.0, LocalNCC(options.window))], mask)
+    measure = registry.find("similarity", options.similarity)
+    return lambda moved: measure(fixed, moved, mask)
+
+
+def _at(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return the image (1, 1, D, H, W), smoothed as thinning asks for, on a grid of `shape`."""
+    for axis, (old, new) in enumerate(zip(image.shape[2:], shape, strict=True)):
+        if new < old:
+            image = _smooth_along(image, axis, 0.42 * old / new)
+    if tuple(image.shape[2:]) == tuple(shape):
+        return image
+    return F.interpolate(image, size=shape, mode="trilinear", align_corners=False)
+
+
+def _smooth_along(image: Tensor, axis: int, sigma: float) -> Tensor:
+    weights = image.new_tensor(gaussian(round(sigma, 4)))
+    shape = [1, 1, 1, 1, 1]
+    shape[2 + axis] = len(weights)
+    padding = [0, 0, 0]
+    padding[axis] = len(weights) // 2
+    edges = [0] * 6
+    edges[2 * (2 - axis)] = edges[2 * (2 - axis) + 1] = padding[axis]
+    return F.conv3d(F.pad(image, edges, mode="replicate"), weights.view(shape))
+
+
+def _smooth(field: Tensor, sigma: float) -> Tensor:
+    """Return (1, 3, D, H, W) under a Gaussian; nothing moves outside the grid."""
+    return window_sum(field, gaussian(sigma)) if sigma > 0 else field
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """Return the central differences (1, 3, D, H, W) of (1, 1, D, H, W); zero on the faces."""
+    result = image.new_zeros((1, 3, *image.shape[2:]))
+    for axis in range(3):
+        n = image.shape[2 + axis]
+        if n > 2:
+            ahead = image.narrow(2 + axis, 2, n - 2)
+            behind = image.narrow(2 + axis, 0, n - 2)
+            inner = result[:, axis : axis + 1].narrow(2 + axis, 1, n - 2)
+            torch.sub(ahead, behind, out=inner).mul_(0.5)
+    return result
