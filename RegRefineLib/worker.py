@@ -212,11 +212,13 @@ def _release_memory() -> None:
 
 def _real_register(outbox: Outbox) -> Register:
     try:
+        from .memory import keep_freed_memory
         from .register import register
     except ImportError as error:
         missing = RegRefineError(f"a package is missing: {error}")
         outbox.post("warning", stage="prepare", message=str(missing))
         return partial(_refuse, missing)
+    keep_freed_memory()
     return register
 
 

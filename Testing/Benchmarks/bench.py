@@ -8,6 +8,7 @@ Seconds on shared machines mean little; the ratios are what is quoted.
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import statistics
 import subprocess
@@ -16,11 +17,13 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from RegRefineLib import memory
 from RegRefineLib.geometry import Geometry
-from RegRefineLib.pair import Pair, ignore
+from RegRefineLib.pair import Pair
 from RegRefineLib.presets import PRESETS
 from RegRefineLib.refine.reg_ttr import refine
-from torch import Tensor
 
 SHAPE = (96, 80, 128)
 SIZES = [(64, 64, 64), (96, 80, 128), (96, 96, 96), (128, 128, 128), (192, 160, 256)]
@@ -31,7 +34,7 @@ def random_pair(shape: tuple[int, int, int]) -> Pair:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((1, 1, *[max(2, n // 8) for n in shape]), generator=generator)
     fixed = F.interpolate(coarse, shape, mode="trilinear", align_corners=True)
-    moving = (fixed.roll((1, 2, 1), (2, 3, 4)) + 0.02 * torch.rand(fixed.shape, generator=generator))
+    moving = fixed.roll((1, 2, 1), (2, 3, 4)) + 0.02 * torch.rand(fixed.shape, generator=generator)
     geometry = Geometry.from_parts(shape, (1, 1, 1), torch.eye(3).numpy(), (0, 0, 0))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Pair(fixed.to(device), moving.clamp(0, 1).to(device), geometry)
@@ -53,7 +56,7 @@ def dense_step(fixed: Tensor, moving: Tensor, displacement: Tensor) -> dict[str,
     loss.backward()
     torch.nn.utils.clip_grad_norm_([parameter], 1.0)
     optimiser.step()
-    return {"loss": float(loss)}
+    return {"loss": float(loss.detach())}
 
 
 def _dense_ncc(i: Tensor, j: Tensor, k: int) -> Tensor:
@@ -94,7 +97,7 @@ def ours(pair: Pair, steps: int) -> tuple[float, float]:
 
     settings = {**PRESETS["released"].values["settings"], "steps": steps, "patience": 0}
     refine(pair, pair.zero(), settings, report)
-    return statistics.median(b - a for a, b in zip(stamps, stamps[1:], strict=False)), losses[0]
+    return statistics.median(b - a for a, b in itertools.pairwise(stamps)), losses[0]
 
 
 def peak_mb() -> float:
@@ -111,23 +114,24 @@ def ttr_step(arguments: argparse.Namespace) -> None:
             subprocess.run([*one, "--threads", str(arguments.threads)], check=True)
         return
     shape = tuple(arguments.one or SHAPE)
+    memory.keep_freed_memory()
     pair = random_pair(shape)
     base = peak_mb()
     step_s, loss = ours(pair, 12)
-    size = "x".join(map(str, shape))
+    size = f"{'x'.join(map(str, shape)):12}"
     voxels = pair.geometry.voxel_count
-    print(
-        f"{size:12} ours {step_s * 1e3:8.1f} ms/step  {step_s / voxels * 1e9:6.1f} ns/voxel  "
-        f"loss {loss:.6f}  peak {peak_mb():.0f} MB ({(peak_mb() - base) * 2**20 / voxels:.0f} B/voxel)"
-    )
+    peak = f"{peak_mb():.0f} MB ({(peak_mb() - base) * 2**20 / voxels:.0f} B a voxel)"
+    speed = f"{step_s * 1e3:9.1f} ms/step ({step_s / voxels * 1e9:.0f} ns a voxel)"
+    print(f"{size} ours  {speed}  loss {loss:.6f}  peak {peak}")
     if arguments.one:
         return
     started = time.perf_counter()
     dense = dense_step(pair.fixed, pair.moving, pair.zero())
     dense_s = time.perf_counter() - started
-    print(f"{size:12} dense {dense_s * 1e3:7.1f} ms/step  loss {dense['loss']:.6f}  {peak_mb():.0f} MB")
+    print(f"{size} dense {dense_s * 1e3:9.1f} ms/step  loss {dense['loss']:.6f}")
+    print(f"{size} dense peak {peak_mb():.0f} MB")
     again_s, _ = ours(pair, 12)
-    print(f"{size:12} ours again {again_s * 1e3:.1f} ms/step")
+    print(f"{size} ours again {again_s * 1e3:.1f} ms/step")
     print(f"ratio {dense_s / statistics.mean([step_s, again_s]):.0f}")
 
 
