@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..warp import warp
-from .velocity import rescale
+from .velocity import in_full, rescale
 from .window_mlp import CorrelationMLP
 
 
@@ -70,7 +70,7 @@ class _Head(nn.Module):
         nn.init.zeros_(self.reg_head.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.reg_head(x)
+        return in_full(self.reg_head(x))
 
 
 class _Decoder(nn.Module):

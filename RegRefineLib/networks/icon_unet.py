@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .velocity import in_full
+
 DOWN = (2, 16, 32, 64, 256, 512)
 UP_IN = (48, 96, 192, 512, 512)
 UP_OUT = (16, 32, 64, 128, 256)
@@ -59,4 +61,4 @@ class TallUNet2(nn.Module):
             skip = skips.pop()
             d, h, w = skip.shape[2:]
             x = torch.cat([x[:, :, :d, :h, :w], skip], dim=1)
-        return self.lastConv(x) / 10
+        return in_full(self.lastConv(x)) / 10

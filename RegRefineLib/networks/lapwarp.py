@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..warp import integrate, warp
 from .convnorm import ConvNorm, UpNorm, merge
+from .velocity import in_full
 
 LEVELS = 5
 HALVES = (2, 2, 1)  # the step between levels: in the plane alone
@@ -151,7 +152,8 @@ class Pyramid(nn.Module):
         before: Tensor | float = 0.0
         for level in reversed(range(LEVELS)):
             given, still = self._look(level, x)
-            flow, increment = self._increment(level, self._flow(level, given, still, found))
+            given = in_full(self._flow(level, given, still, found))
+            flow, increment = self._increment(level, given)
             total = increment + before
             if level < 3:
                 found[f"preint_level{level}"] = flow

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..warp import compose, integrate, warp
-from .velocity import rescale
+from .velocity import in_full, rescale
 
 PASSES = {3: 2, 2: 3, 1: 1}  # looks per level below the coarsest; level k has 1/2^(k-1) of the size
 COARSEST = 4
@@ -157,7 +157,7 @@ class RDP(nn.Module):
                 if step:
                     context = self.get_submodule(f"dconv{level}")(context)
                 context = self.get_submodule(f"cconv_{level}")(f, warp(m, phi), context)
-                w = integrate(self.get_submodule(f"defconv{level}")(context))
+                w = integrate(in_full(self.get_submodule(f"defconv{level}")(context)))
                 found[f"w_level{level - 1}_pass{step}"] = w
                 phi = compose(phi, w, padding="zeros")
         return {"flow": phi, **found}
@@ -167,8 +167,8 @@ class RDP(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return displacement and context at 1/8 size after both passes."""
         context = self.cconv_4(torch.cat([still, moved], dim=1))
-        phi = integrate(self.defconv4(context))
+        phi = integrate(in_full(self.defconv4(context)))
         context = self.dconv4(torch.cat([still, warp(moved, phi), context], dim=1))
-        w = integrate(self.defconv4(context))
+        w = integrate(in_full(self.defconv4(context)))
         found.update(w_level3_pass0=phi, w_level3_pass1=w)
         return compose(phi, w, padding="zeros"), context

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..warp import integrate
+
+
+def in_full(flow: Tensor) -> Tensor:
+    """Return a flow in float32 where it is of less: convolutions may be coarse, positions not."""
+    return flow.to(torch.promote_types(flow.dtype, torch.float32))
 
 
 def rescale(flow: Tensor, factor: float) -> Tensor:
