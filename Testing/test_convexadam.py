@@ -154,10 +154,21 @@ def test_without_the_sweep_the_mended_field_is_in_voxels_and_the_released_in_cel
     fixed = convexadam.predict(given, alone, ignore)
     released = convexadam.predict(given, {**alone, "recipe": "released"}, ignore)
     assert fixed.shape == (1, 3, *SHAPE)
-    assert released.shape == (1, 3, 8, 10, 12)
+    assert released.shape == fixed.shape
     voxels, cells = (u[0, 2].median().item() for u in (fixed, released))
     assert voxels > 2
     assert cells == pytest.approx(voxels / 3, abs=0.4)
+
+
+def test_where_memory_is_short_costs_are_kept_in_half(monkeypatch):
+    given = pair((3, 0, 0))
+    usual = convexadam.predict(given, SEARCH, ignore)
+    needed = 4 * (8 * 10 * 12) * 7**3
+    monkeypatch.setattr(convexadam, "MEMORY_LIMIT", needed)
+    assert torch.allclose(convexadam.predict(given, SEARCH, ignore), usual, atol=0.5)
+    monkeypatch.setattr(convexadam, "MEMORY_LIMIT", needed // 2 - 1)
+    with pytest.raises(RegRefineError, match="for one table"):
+        convexadam.predict(given, SEARCH, ignore)
 
 
 def test_the_refined_field_is_the_best_of_all_steps():

@@ -140,7 +140,7 @@ class _Cross(nn.Module):
         widths = [embed * 2**i for i in range(len(depths))]
         blocks = [0, *accumulate(depths)]
         rates = [
-            [drop * k / (blocks[-1] - 1) for k in range(blocks[i], blocks[i + 1])]
+            [drop * k / max(blocks[-1] - 1, 1) for k in range(blocks[i], blocks[i + 1])]
             for i in range(len(depths))
         ]
         self.patch_embed = _PatchEmbedding(1, embed)

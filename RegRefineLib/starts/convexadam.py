@@ -6,8 +6,10 @@ Learn2Reg 2021"; "Self-configuring dual-optimisation" (TMI 2024). Recipes:
 * fixed (default): positions of the inverse-consistency sweep are exact, and the field is in voxels
   of the full grid whether or not that sweep runs.
 * released: the published program's numbers. Its sweep stretches positions by N/(N-1) and fades to
-  zero at the border; without the sweep the coarse field is handed on in cells, on the coarse grid
-  (neither multiplied by the spacing nor up-sampled).
+  zero at the border; without the sweep the field is handed on in cells, not multiplied by the
+  spacing (there on the coarse grid even; `search` returns that).
+
+Masks play no part.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from ..pair import Pair, Report
 from ..refine.outcome import read_settings
 
 RECIPES = ("fixed", "released")
-MEMORY_LIMIT = 4 * 2**30  # bytes of one table of costs
+MEMORY_LIMIT = 4 * 2**30  # bytes of one table of costs; above half of it in half precision
 
 
 @dataclass(frozen=True)
@@ -58,45 +60,43 @@ class Settings:
                 raise RegRefineError(f"setting {name}: 1 or more is needed, got {value}")
 
 
-@torch.no_grad()
 def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     """Return the displacement (1, 3, D, H, W) in voxels of the discrete stage.
-
-    With recipe released and no inverse consistency the result is (1, 3, d, h, w), as published.
 
     Raises:
         RegRefineError: a setting is wrong, the images are smaller than a cell, or the table of
             costs would not fit.
     """
     chosen = read_settings(Settings, settings)
-    _check_size(pair.shape, chosen)
-    steps = 4 if chosen.inverse_consistent else 3
+    field = search(pair, chosen, report)
+    if chosen.recipe == "fixed":
+        return unpool(field, chosen.spacing, pair.shape)
+    if chosen.inverse_consistent:
+        field = field * chosen.spacing
+    return F.interpolate(field, size=pair.shape, mode="trilinear", align_corners=False)
+
+
+@torch.no_grad()
+def search(pair: Pair, settings: Settings, report: Report) -> Tensor:
+    """Return the discrete stage's field (1, 3, d, h, w) in cells of `spacing` voxels."""
+    dtype = _precision(pair.shape, settings)
+    steps = 3 if settings.inverse_consistent else 2
     report(Progress("start", 0, steps, message="MIND features"))
     fixed, moving = (
-        pool(features(image, chosen.mind_radius, chosen.mind_dilation), chosen.spacing)
+        pool(features(image, settings.mind_radius, settings.mind_dilation), settings.spacing)
         for image in (pair.fixed, pair.moving)
     )
     report(Progress("start", 1, steps, message="search fixed to moving"))
-    field = coupled_convex(correlate(fixed, moving, chosen.reach))
-    if chosen.inverse_consistent:
+    field = coupled_convex(correlate(fixed, moving, settings.reach, dtype=dtype))
+    if settings.inverse_consistent:
         report(Progress("start", 2, steps, message="search moving to fixed"))
-        backward = coupled_convex(correlate(moving, fixed, chosen.reach))
-        field, _ = inverse_consistent(field, backward, released=chosen.recipe == "released")
-    report(Progress("start", steps - 1, steps, message="full grid"))
-    return _to_voxels(field, pair.shape, chosen)
+        backward = coupled_convex(correlate(moving, fixed, settings.reach, dtype=dtype))
+        field, _ = inverse_consistent(field, backward, released=settings.recipe == "released")
+    return field
 
 
-def _to_voxels(field: Tensor, shape: tuple[int, int, int], settings: Settings) -> Tensor:
-    if settings.recipe == "fixed":
-        return unpool(field, settings.spacing, shape)
-    if not settings.inverse_consistent:
-        return field
-    return F.interpolate(
-        field * settings.spacing, size=shape, mode="trilinear", align_corners=False
-    )
-
-
-def _check_size(shape: tuple[int, int, int], settings: Settings) -> None:
+def _precision(shape: tuple[int, int, int], settings: Settings) -> torch.dtype:
+    """Return how costs are kept; half precision is the published program's on a GPU."""
     if min(shape) < settings.spacing:
         raise RegRefineError(
             f"convexadam: cells of {settings.spacing} voxels do not fit in an image of "
@@ -105,9 +105,10 @@ def _check_size(shape: tuple[int, int, int], settings: Settings) -> None:
     cells = 1
     for n in shape:
         cells *= n // settings.spacing
-    needed = 4 * cells * (2 * settings.reach + 1) ** 3
+    needed = 2 * cells * (2 * settings.reach + 1) ** 3
     if needed > MEMORY_LIMIT:
         raise RegRefineError(
             f"convexadam: spacing {settings.spacing} and reach {settings.reach} need "
             f"{needed / 2**30:.1f} GB for one table of costs; use a larger spacing or less reach"
         )
+    return torch.float32 if 2 * needed <= MEMORY_LIMIT // 2 else torch.float16
