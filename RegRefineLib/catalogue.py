@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -81,10 +82,11 @@ class Model:
 
 
 def folder() -> Path:
-    """Return the folder of models.json: $REGREFINE_MODELS, else beside or in the package."""
+    """Return the folder of models.json: $REGREFINE_MODELS, the checkout's, or the installed one."""
     given = os.environ.get(FOLDER_VARIABLE)
-    here = Path(__file__).resolve().parent
-    places = [Path(given)] if given else [here.parent / "models", here / "models"]
+    checkout = Path(__file__).resolve().parent.parent / "models"
+    installed = Path(sys.prefix) / "share" / "regrefine" / "models"
+    places = [Path(given)] if given else [checkout, installed]
     return next((p for p in places if (p / "models.json").is_file()), places[0])
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+
+from tqdm import tqdm
 
 from .terminal import say
 
@@ -31,12 +34,32 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for name in arguments.names:
         if arguments.action == "fetch":
-            say(str(store.fetch(name, lambda text: arguments.yes or _asked(text))))
+            say(str(_fetched(name, arguments.yes)))
         elif arguments.action == "verify":
             say(f"{name}: {store.verify(name)}")
         else:
             say(f"{name}: {'removed' if store.remove(name) else 'was not there'}")
     return 0
+
+
+def _fetched(name: str, agreed: bool) -> Path:
+    """Fetch with a bar; --yes answers the question of the download, not one about its hash."""
+    from .. import store
+
+    questions = 0
+
+    def consent(question: str) -> bool:
+        nonlocal questions
+        questions += 1
+        return (agreed and questions == 1) or _asked(question)
+
+    with tqdm(unit="B", unit_scale=True, desc=name, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        return store.fetch(name, consent, progress)
 
 
 def _asked(question: str) -> bool:
