@@ -59,25 +59,23 @@ def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
     from ..transforms import read_transform
 
     pairs = {name: _pair(arguments, name) for name in ("", "-labels", "-landmarks")}
-    labels = images = grid = None
+    fixed_labels = moving_labels = warped_labels = images = grid = None
     if pairs["-labels"]:
         read = [files.read_labels(path).volume for path in pairs["-labels"]]
-        labels = [_chosen(volume, arguments.labels) for volume in read]
-        grid = labels[0].geometry
+        fixed_labels, moving_labels = (_chosen(volume, arguments.labels) for volume in read)
+        grid = fixed_labels.geometry
     if pairs[""]:
-        images = [files.read_volume(path) for path in pairs[""]]
-        grid = images[0].geometry
+        fixed, moving = (files.read_volume(path) for path in pairs[""])
+        grid = fixed.geometry
     mapping = read_transform(arguments.transform, grid) if arguments.transform else None
+    if fixed_labels is not None and moving_labels is not None:
+        warped_labels = resample(moving_labels, fixed_labels.geometry, mapping, "nearest")
+    if pairs[""]:
+        images = Images(fixed, resample(moving, fixed.geometry, mapping))
     field = mapping if isinstance(mapping, DisplacementField) else None
-    if mapping is not None and field is None and grid is not None:
+    if isinstance(mapping, np.ndarray) and grid is not None:
         field = DisplacementField.from_affine(mapping, grid)
-    figures = report(
-        labels and labels[0],
-        labels and resample(labels[1], labels[0].geometry, mapping, "nearest"),
-        field,
-        moving_labels=labels and labels[1],
-        images=images and Images(images[0], resample(images[1], images[0].geometry, mapping)),
-    )
+    figures = report(fixed_labels, warped_labels, field, moving_labels=moving_labels, images=images)
     if pairs["-landmarks"]:
         figures["tre_mm"] = _landmark_error(*pairs["-landmarks"], mapping)
     return figures
