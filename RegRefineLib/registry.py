@@ -58,6 +58,8 @@ NETWORKS: dict[str, Row] = {
     "prplusplus-official": Row(
         "networks.prplusplus_official:PRPlusPlusOfficial", "the same as its authors published it"
     ),
+    "firework-vm": Row("networks.firework:FiReworkVM", "VoxelMorph that mends its own last field"),
+    "firework-tm": Row("networks.firework:FiReworkTM", "TransMorph that mends its own last field"),
 }
 
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)

@@ -33,6 +33,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "memwarp": {"start_channel": 4, "hidden": 8},
     "corrmlp": {"encoder_channels": 4, "decoder_channels": 4},
     "unigradicon": {"size": 66},
+    "firework-vm": {**NARROW, "steps": 2},
+    "firework-tm": {"size": "tiny", "window": [2, 2, 2], "steps": 1},
 }
 UNSEEN = {"window", "int_steps", "size"}  # options that shapes alone may not show
 HEAVY = {"unigradicon"}  # squeezes every image to its own cube; one size will do
@@ -61,6 +63,8 @@ PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
     ("fouriernet", {"start_channels": 8}, 1_113_766),
     ("fouriernet-plus", {}, 880_109),
     ("fouriernet-plus", {"start_channels": 8}, 220_733),
+    ("firework-vm", {}, 327_331 + 1_728),
+    ("firework-tm", {}, 46_771_251 + 31_488),
 ]
 # none is a multiple of a stride; the last is a stack of 16 slices
 SHAPES = [(17, 20, 23), (18, 33, 21), (35, 19, 30), (16, 27, 22)]

@@ -175,10 +175,10 @@ class _Stage(nn.Module):
 
 
 class _PatchEmbedding(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, embed: int) -> None:
         super().__init__()
-        self.proj = nn.Conv3d(2, channels, 4, 4)
-        self.norm = nn.LayerNorm(channels)
+        self.proj = nn.Conv3d(channels, embed, 4, 4)
+        self.norm = nn.LayerNorm(embed)
 
     def forward(self, x: Tensor) -> Tensor:
         short = [-n % 4 for n in x.shape[2:]]
@@ -193,6 +193,7 @@ class SwinEncoder(nn.Module):
         depths, heads: blocks and heads per stage.
         window: window size along (D, H, W).
         drop_path: stochastic depth of the last block; a linear ramp from 0 at the first.
+        channels: of the input.
     """
 
     def __init__(
@@ -202,9 +203,10 @@ class SwinEncoder(nn.Module):
         heads: Sequence[int],
         window: Sequence[int],
         drop_path: float,
+        channels: int = 2,
     ) -> None:
         super().__init__()
-        self.patch_embed = _PatchEmbedding(embed)
+        self.patch_embed = _PatchEmbedding(channels, embed)
         drops = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
         ends = [sum(depths[:i]) for i in range(len(depths) + 1)]
         self.layers = nn.ModuleList()

@@ -92,6 +92,7 @@ class TransMorph(nn.Module):
             decides the number of parameters, the image size does not.
         convolution_skips, transformer_skips: False leaves them out, as in the paper's ablations.
         drop_path: stochastic depth, in training only.
+        channels: of the input; others than the two images go through `flow_of` (see firework.py).
 
     Raises:
         RegRefineError: no such size, or a window that is not three positive numbers.
@@ -106,13 +107,16 @@ class TransMorph(nn.Module):
         convolution_skips: bool = True,
         transformer_skips: bool = True,
         drop_path: float = 0.3,
+        channels: int = 2,
     ) -> None:
         super().__init__()
         if len(window) != 3 or min(window) < 1:
             raise RegRefineError(f"transmorph: window needs three sizes, got {window!r}")
         c: int = _size(size)["embed"]
         self.convolution_skips, self.transformer_skips = convolution_skips, transformer_skips
-        self.transformer = SwinEncoder(**_size(size), window=window, drop_path=drop_path)
+        self.transformer = SwinEncoder(
+            **_size(size), window=window, drop_path=drop_path, channels=channels
+        )
         deep = 1 if transformer_skips else 0
         shallow = 1 if convolution_skips else 0
         self.up0 = _Up(8 * c, 4 * c * deep, 4 * c)
@@ -120,8 +124,8 @@ class TransMorph(nn.Module):
         self.up2 = _Up(2 * c, c * deep, c)
         self.up3 = _Up(c, c // 2 * shallow, c // 2)
         self.up4 = _Up(c // 2, FULL_SIZE_CHANNELS * shallow, FULL_SIZE_CHANNELS)
-        self.c1 = _Conv(2, c // 2)
-        self.c2 = _Conv(2, FULL_SIZE_CHANNELS)
+        self.c1 = _Conv(channels, c // 2)
+        self.c2 = _Conv(channels, FULL_SIZE_CHANNELS)
         self.reg_head = nn.Sequential(nn.Conv3d(FULL_SIZE_CHANNELS, 3, 3, padding=1))
         nn.init.normal_(self.reg_head[0].weight, std=1e-5)  # type: ignore[arg-type]
         nn.init.zeros_(self.reg_head[0].bias)  # type: ignore[arg-type]
@@ -140,16 +144,19 @@ class TransMorph(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
-        images = torch.cat([moving, fixed], dim=1)
-        *skips, x = self.transformer(images)
+        return self.flow_of(torch.cat([moving, fixed], dim=1))
+
+    def flow_of(self, channels: Tensor) -> Tensor:
+        """Return the displacement (N, 3, D, H, W) of the input (N, channels, D, H, W)."""
+        *skips, x = self.transformer(channels)
         for up in (self.up0, self.up1, self.up2):
             skip = skips.pop()
             x = up(x, skip if self.transformer_skips else None)
         half = full = None
         if self.convolution_skips:
-            half = self.c1(F.avg_pool3d(images, 3, stride=2, padding=1))
-            full = self.c2(images)
-        return self.reg_head(self.up4(self.up3(x, half), full)).to(moving.dtype)
+            half = self.c1(F.avg_pool3d(channels, 3, stride=2, padding=1))
+            full = self.c2(channels)
+        return self.reg_head(self.up4(self.up3(x, half), full)).to(channels.dtype)
 
     def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
         """Return flow and warped."""

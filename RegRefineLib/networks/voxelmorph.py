@@ -63,10 +63,16 @@ def _widths(shapes: Shapes, pattern: str) -> list[int]:
 class _PoolingUNet(nn.Module):
     """U-Net with max pooling; the skips are the convolutions before each pooling."""
 
-    def __init__(self, encoder: Sequence[int], decoder: Sequence[int], ends_halfway: bool) -> None:
+    def __init__(
+        self,
+        encoder: Sequence[int],
+        decoder: Sequence[int],
+        ends_halfway: bool,
+        channels: int,
+    ) -> None:
         super().__init__()
         levels = len(encoder)
-        widths = [2, *encoder]
+        widths = [channels, *encoder]
         self.encoder = nn.ModuleList(
             nn.Sequential(_Conv(a, b)) for a, b in zip(widths, encoder, strict=False)
         )
@@ -108,6 +114,7 @@ class VoxelMorph(nn.Module):
         int_steps: squarings of the integration; 0 makes the output the displacement itself.
         int_downsize: 2 integrates at half resolution, 1 at full.
         half_resolution: end the U-Net at half resolution instead of shrinking its flow.
+        channels: of the input; others than the two images go through `flow_of` (see firework.py).
 
     Raises:
         RegRefineError: options that do not fit each other.
@@ -120,6 +127,7 @@ class VoxelMorph(nn.Module):
         int_steps: int = 0,
         int_downsize: int = 2,
         half_resolution: bool = False,
+        channels: int = 2,
     ) -> None:
         super().__init__()
         if len(decoder) < len(encoder):
@@ -133,7 +141,7 @@ class VoxelMorph(nn.Module):
         self.int_steps, self.int_downsize = int_steps, int_downsize
         self.half_resolution = half_resolution
         self.stride = 2 ** len(encoder)
-        self.unet_model = _PoolingUNet(encoder, decoder, half_resolution)
+        self.unet_model = _PoolingUNet(encoder, decoder, half_resolution, channels)
         self.flow = _flow_head(self.unet_model.width)
 
     @classmethod
@@ -182,12 +190,16 @@ class VoxelMorph(nn.Module):
             renamed[target] = tensor
         return renamed
 
+    def flow_of(self, channels: Tensor) -> Tensor:
+        """Return the U-Net's flow (N, 3, D, H, W) of its input (N, channels, D, H, W)."""
+        return self.flow(self.unet_model(channels)).to(channels.dtype)
+
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return what is integrated and, in training, regularised (the "pre-integration flow").
 
         With int_steps 0 it is the displacement at full resolution.
         """
-        flow = self.flow(self.unet_model(torch.cat([moving, fixed], dim=1))).to(moving.dtype)
+        flow = self.flow_of(torch.cat([moving, fixed], dim=1))
         if self.int_steps and self.int_downsize > 1 and not self.half_resolution:
             flow = rescale(flow, 1 / self.int_downsize)
         return flow
