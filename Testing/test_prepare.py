@@ -1,0 +1,89 @@
+"""From volumes to the pair: intensities, grids, masks, what does not meet."""
+
+import numpy as np
+import pytest
+from small import grid, image_on
+
+from RegRefineLib import prepare
+from RegRefineLib.geometry import Volume
+from RegRefineLib.job import INTENSITIES, Extras, Job, RegRefineError
+
+GRID = grid((12, 14, 16), (2.0, 2.0, 3.0))
+
+
+def hounsfield() -> Volume:
+    return Volume(np.linspace(-1500, 2000, 12 * 14 * 16).reshape(12, 14, 16), GRID)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_intensities_come_to_between_0_and_1(name):
+    found = prepare.scaled(hounsfield(), name).array
+    assert found.dtype == np.float32
+    if name == "none":
+        np.testing.assert_array_equal(found, hounsfield().array.astype(np.float32))
+    else:
+        assert (found.min(), found.max()) == (0, 1)
+
+
+def test_ct_windows_are_fixed():
+    found = prepare.scaled(hounsfield(), "ct").array
+    np.testing.assert_allclose(found, np.clip((hounsfield().array + 1000) / 2000, 0, 1), atol=1e-6)
+    found = prepare.scaled(hounsfield(), "ct-soft").array
+    np.testing.assert_allclose(found, np.clip((hounsfield().array + 500) / 1300, 0, 1), atol=1e-6)
+
+
+def test_scaling_does_not_see_the_units():
+    image = image_on(GRID)
+    other = Volume(image.array * 300 - 40, GRID)
+    for name in ("minmax", "percentile"):
+        np.testing.assert_allclose(
+            prepare.scaled(other, name).array, prepare.scaled(image, name).array, atol=1e-5
+        )
+
+
+def test_the_working_grid_is_the_fixed_one_or_a_coarser_one_in_its_place():
+    assert prepare.working_grid(GRID, 0.0) is GRID
+    coarse = prepare.working_grid(GRID, 4.0)
+    np.testing.assert_allclose(coarse.corners(), GRID.corners(), atol=1e-9)
+    assert (coarse.spacing >= np.array([2.0, 2.0, 3.0])).all()
+    with pytest.raises(RegRefineError, match="leaves 1 x 1 x 1 voxels"):
+        prepare.working_grid(GRID, 500)
+
+
+def test_volumes_apart_are_refused_unless_the_matrix_joins_them():
+    far = grid((12, 14, 16), (2.0, 2.0, 3.0), middle=(400, 0, 0))
+    with pytest.raises(RegRefineError, match="do not overlap"):
+        prepare.check_overlap(GRID, far, np.eye(4))
+    shift = np.eye(4)
+    shift[0, 3] = 400
+    prepare.check_overlap(GRID, far, shift)
+
+
+def test_the_pair_lies_on_the_fixed_grid_seen_through_the_matrix():
+    shift = np.eye(4)
+    shift[:3, 3] = 4, -2, 3
+    fixed = image_on(GRID, lambda p: p + shift[:3, 3])
+    moving = image_on(grid((20, 22, 24), (1.8, 1.8, 2.0)))
+    ones = Volume(np.ones(GRID.shape, np.uint16), GRID)
+    extras = Extras(fixed_mask=ones, moving_labels=ones)
+    pair = prepare.make_pair(fixed, moving, shift, Job(device="cpu"), extras)
+    assert pair.fixed.shape == pair.moving.shape == (1, 1, *GRID.shape)
+    assert (pair.fixed - pair.moving).abs().mean() < 0.02
+    assert pair.fixed_mask.min() == 1
+    assert pair.moving_mask is None
+    assert pair.moving_labels.dtype.is_floating_point is False
+
+
+def test_a_mask_that_the_working_grid_misses_is_told():
+    array = np.zeros(GRID.shape, np.uint8)
+    array[0, 0, 0] = 1
+    extras = Extras(fixed_mask=Volume(array, GRID))
+    job = Job(device="cpu", working_spacing_mm=6.0)
+    with pytest.raises(RegRefineError, match="fixed mask: the mask is empty"):
+        prepare.make_pair(image_on(GRID), image_on(GRID), np.eye(4), job, extras)
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), np.diag([1, 0, 1, 1.0]), np.full((4, 4), np.inf)])
+def test_a_matrix_must_be_a_regular_4x4(matrix):
+    with pytest.raises(RegRefineError, match="initial transform"):
+        prepare.check_matrix(matrix)
