@@ -68,6 +68,7 @@ REFINEMENTS: dict[str, Row] = {
     "pyramid": Row("refine.pyramid:refine", "coarse-to-fine diffeomorphic descent (the default)"),
     "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
     "convexadam-adam": Row("refine.convexadam_adam:refine", "Adam on MIND features (ConvexAdam)"),
+    "firework": Row("refine.firework:refine", "a FiRework network goes on from any start"),
     "network-io": Row("refine.network_io:refine", "train a copy of the network for this pair"),
 }
 

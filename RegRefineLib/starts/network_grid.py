@@ -73,6 +73,15 @@ class NetworkGrid:
         found = found[:, back].permute(0, 1, *(2 + a for a in back))
         return resize(found.contiguous(), self.geometry.shape)
 
+    def own(self, displacement: Tensor) -> Tensor:
+        """Return a displacement of the pair's grid as one of the network's padded grid."""
+        found = resize(displacement, self._own_axes(self.size))
+        found = found[:, list(self.order)].permute(0, 1, *(2 + a for a in self.order))
+        signs = [-1.0 if axis in self.flips else 1.0 for axis in range(3)]
+        found = found.flip(self._dims()) * found.new_tensor(signs).view(1, 3, 1, 1, 1)
+        pads = [n for pair in reversed(self.margin) for n in pair]
+        return F.pad(found, pads, mode="replicate").contiguous() if any(pads) else found
+
     def _own_axes(self, sizes: Shape) -> Shape:
         """Return the network's sizes in the order of the pair's axes."""
         return tuple(sizes[self.order.index(a)] for a in range(3))  # type: ignore[return-value]

@@ -1,0 +1,146 @@
+"""FiRework's steps from any start: a trained network subtracts the error that it sees in a field.
+
+    phi^{k+1} = phi^k - R(I_f, I_m, I_m o phi^k, phi^k)    (arXiv 2410.09595; networks/firework.py)
+
+phi^0 is whatever the start gave: zero (then the first step is the network's own first stage), a
+search's or Reg-TTR's field. The paper fixes n per data set by the labels of its test images; here
+the images alone decide: the steps end when the local NCC of the warped image gains no more, and the
+best field is kept, the start included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import registry
+from ..job import Progress, RegRefineError, Stopped
+from ..pair import Pair, Report
+from ..starts.network import PRECISIONS, load_named
+from ..starts.network_grid import network_grid
+from ..warp import warp
+from .outcome import Refined, compared, read_settings
+
+
+@dataclass(frozen=True)
+class FiRework:
+    """Settings; what is not one of them names the network (weights, network, like, its options).
+
+    Attributes:
+        steps: the most calls of the network.
+        similarity: the criterion, a name of `regrefine list similarities`.
+        patience: stop after so many steps without gain; 0 never.
+        keep: best (by the criterion) or last (as published).
+        precision: float32, or bfloat16 for the convolutions alone.
+    """
+
+    steps: int = 12
+    similarity: str = "ncc"
+    patience: int = 2
+    keep: str = "best"
+    precision: str = PRECISIONS[0]
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("keep", ("best", "last")), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                found = getattr(self, name)
+                raise RegRefineError(f"setting {name}: {' or '.join(allowed)}, got {found!r}")
+        if min(self.steps, self.patience) < 0:
+            raise RegRefineError("settings steps, patience: none can be negative")
+        registry.find("similarity", self.similarity)
+
+
+def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
+    """Return the start (1, 3, D, H, W) after FiRework's steps, in voxels.
+
+    Raises:
+        RegRefineError: a setting is wrong, the weights are not named, cannot be loaded, or are of
+            a network that takes no field.
+        Cancelled: the report callback dropped the run.
+    """
+    own = {f.name for f in fields(FiRework)}
+    options = read_settings(FiRework, {k: v for k, v in settings.items() if k in own})
+    named = {k: v for k, v in settings.items() if k not in own}
+    if not named.get("weights"):
+        raise RegRefineError(
+            "refinement firework: name a FiRework network's weights in its settings (weights=...), "
+            "a model or the path of a file, as for the network start"
+        )
+    loaded = load_named(named)
+    following: Callable[..., Any] | None = getattr(loaded.network, "following", None)
+    if following is None:
+        raise RegRefineError(
+            f"refinement firework: {named['weights']} is of {type(loaded.network).__name__}, which "
+            "cannot take a field; name weights of firework-vm or firework-tm"
+        )
+    network = loaded.network.to(pair.device)
+    grid = network_grid(pair.geometry, loaded.preprocessing, getattr(network, "stride", 1))
+    moving, fixed = grid.both(pair)
+    first = grid.own(start) if bool(start.any()) else None
+    run = _Run(pair, start, options, report)
+    low = torch.autocast(pair.device.type, torch.bfloat16)
+    with torch.no_grad(), low if options.precision == "bfloat16" else nullcontext():
+        for found in islice(following(moving, fixed, first), options.steps):
+            # what the network changed is brought to the pair's grid, so that a start finer than
+            # the network's grid keeps its detail
+            change = found if first is None else found - first
+            run.settle(start + grid.displacement(change.to(start.dtype)))
+            if run.because:
+                break
+    return run.result()
+
+
+@dataclass
+class _Run:
+    """The criterion of each field, and the field that the run will end with."""
+
+    pair: Pair
+    start: Tensor
+    options: FiRework
+    report: Report
+    history: list[dict[str, float]] = field(default_factory=list)
+    because: str = ""
+
+    def __post_init__(self) -> None:
+        self.measure = registry.find("similarity", self.options.similarity)
+        self.mask = compared(self.pair, self.start)
+        self.best = self.last = self.start
+        self.least = self.criterion(self.start)
+        self.without_gain = 0
+
+    def criterion(self, displacement: Tensor) -> float:
+        """Return the similarity's loss of the moving image through a displacement."""
+        with torch.autocast(self.pair.device.type, enabled=False):
+            moved = warp(self.pair.moving, displacement)
+            return float(self.measure(self.pair.fixed, moved, self.mask))
+
+    def settle(self, displacement: Tensor) -> None:
+        """Keep and report a step's field; say in `because` why the steps should end, if so."""
+        self.last = displacement
+        loss = self.criterion(displacement)
+        self.without_gain += 1
+        if loss < self.least:
+            self.least, self.best, self.without_gain = loss, displacement, 0
+        step = len(self.history)
+        self.history.append({"step": float(step), "similarity": loss, "total": loss})
+        terms = {"similarity": loss, "total": loss}
+        try:
+            self.report(
+                Progress("refine", step, self.options.steps, loss=terms, displacement=displacement)
+            )
+        except Stopped:
+            self.because = "stopped by the user"
+            return
+        if self.options.patience and self.without_gain >= self.options.patience:
+            self.because = f"no gain in {self.options.patience} steps"
+
+    def result(self) -> Refined:
+        """Return the kept field and the history."""
+        chosen = self.last if self.options.keep == "last" else self.best
+        return Refined(chosen, self.history, self.because or "all steps done")
