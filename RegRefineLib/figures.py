@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,6 +17,8 @@ from matplotlib.figure import Figure
 from . import charts, panels
 from .disk import PathLike, written_aside
 from .geometry import DisplacementField, FloatArray, Volume
+from .job import Extras, Result
+from .resample import resample
 from .slices import Plane, planes, telling_voxel
 
 MOST_BARS = 28
@@ -58,6 +61,49 @@ class Comparison:
     table: Sequence[Sequence[str]] = ()
     window: panels.Window | None = None
     title: str = ""
+
+
+# figure -> its name in the table and its digits
+_ROWS = {
+    "dice": ("Dice, mean", 3),
+    "hd95_mm": ("HD95, mm", 1),
+    "ncc": ("correlation", 3),
+    "folds_percent": ("folded voxels, %", 2),
+    "sdlogj": ("SDlogJ", 3),
+}
+
+
+def of_result(result: Result, fixed: Volume, moving: Volume, extras: Extras) -> Comparison:
+    """Return what there is to show of a result; names, window and title are left to the caller."""
+    grid, labels = fixed.geometry, extras.moving_labels
+    outside = float(moving.array.min())
+    stages = {"before": result.before, "affine": result.affine_only, "after": result.after}
+    return Comparison(
+        fixed,
+        resample(moving, grid, result.affine, outside=outside),
+        resample(moving, grid, result.field, outside=outside),
+        result.field,
+        result.affine,
+        extras.fixed_labels,
+        None if labels is None else resample(labels, grid, result.affine, "nearest"),
+        result.warped_labels,
+        dice={
+            stage: {int(label): v for label, v in figures["dice"].items() if label != "mean"}
+            for stage, figures in stages.items()
+            if "dice" in figures
+        },
+        table=_table(stages),
+    )
+
+
+def _table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    rows = [["", *stages]]
+    for name, (title, digits) in _ROWS.items():
+        found = [figures.get(name) for figures in stages.values()]
+        values = [v.get("mean") if isinstance(v, Mapping) else v for v in found]
+        if any(value is not None for value in values):
+            rows.append([title, *("-" if v is None else f"{v:.{digits}f}" for v in values)])
+    return rows
 
 
 def overview(shown: Comparison, path: PathLike) -> None:
@@ -120,9 +166,10 @@ def _charted(shown: Comparison) -> list[int]:
 
 
 def _draw_charts(figure: Figure, shown: Comparison, labels: list[int], share: float) -> None:
+    left, foot = (0.075, 0.42) if len(labels) > 6 else (0.04, 0.14)  # room for slanted names
     layout = figure.add_gridspec(
-        1, 2, width_ratios=[2.1, 1], left=0.04, right=0.985, wspace=0.08,
-        top=share * 0.84, bottom=share * (0.42 if len(labels) > 6 else 0.14),
+        1, 2, width_ratios=[2.1, 1], left=left, right=0.985, wspace=0.08,
+        top=share * 0.84, bottom=share * foot,
     )  # fmt: skip
     if labels:
         axis = figure.add_subplot(layout[0])

@@ -1,0 +1,91 @@
+"""The demo: a real labelled pair fetched, registered, measured, written and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import figures, samples
+from .disk import PathLike
+from .files import LabelMap
+from .job import Extras, Job
+from .outputs import write_result
+from .packages import Notify
+from .pair import Report, ignore
+
+
+class _Plan(NamedTuple):
+    """How a sample is registered, and the intensities shown black and white."""
+
+    job: Job
+    window: tuple[float, float] | None = None
+
+
+# the headers of scans of two people say nothing about how the bodies lie to each other
+_CT = Job(preset="ct", affine="centre+affine", working_spacing_mm=2.0)
+_PLANS: dict[str, _Plan] = {
+    "chest": _Plan(_CT, (-700.0, 500.0)),
+    "abdomen": _Plan(_CT.replaced(working_spacing_mm=0.0), (-250.0, 450.0)),
+    "brain": _Plan(Job(affine="centre+affine", intensity="percentile")),
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo came to.
+
+    Attributes:
+        stages: figures (metrics.report) before, after the affine part alone, and at the end.
+        files: the paths of what was written, by role.
+        seconds: wall time per stage of the registration.
+        sources: where the scans come from, with their licences.
+    """
+
+    stages: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, Path]
+    seconds: Mapping[str, float]
+    sources: tuple[str, ...]
+
+
+def run(
+    folder: PathLike,
+    sample: str = "chest",
+    *,
+    device: str = "auto",
+    report: Report = ignore,
+    notify: Notify | None = None,
+    progress: bool = False,
+) -> Demo:
+    """Register a sample and write into `folder`: the result's files, overview.png, history.png.
+
+    Args:
+        sample: a name of samples.names().
+        report: called at every step of the registration.
+        notify: gets a sentence with the size before a download.
+        progress: show a bar on standard error during a download.
+
+    Raises:
+        RegRefineError: unknown sample; no network and nothing cached; the folder cannot be written.
+    """
+    from .register import register  # torch is not needed to say that there is no network
+
+    pair = samples.fetch(sample, notify=notify, progress=progress)
+    plan = _PLANS[sample]
+    extras = Extras(fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels)
+    job = plan.job.replaced(device=device)
+    result = register(pair.fixed, pair.moving, job, report, extras)
+    folder = Path(folder)
+    files = write_result(result, folder, LabelMap(pair.moving_labels, pair.label_names))
+    shown = replace(
+        figures.of_result(result, pair.fixed, pair.moving, extras),
+        label_names=pair.label_names,
+        window=plan.window,
+        title=f"RegRefine: {samples.names()[sample]}",
+    )
+    files |= {"overview": folder / "overview.png", "history": folder / "history.png"}
+    figures.overview(shown, files["overview"])
+    figures.history(result.history, files["history"])
+    stages = {"before": result.before, "affine": result.affine_only, "after": result.after}
+    return Demo(stages, files, result.seconds, pair.sources)
