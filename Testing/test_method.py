@@ -73,6 +73,7 @@ def test_weights_go_where_a_network_is():
     assert made.backbone_settings["weights"] == "unigradicon"
     assert made.settings["weights"] == "unigradicon"
     assert needsWeights(made)
+    assert job(model="m", refinement="firework").settings["weights"] == "m"
     assert job(model="unigradicon").backbone_settings == {}
     assert missingWeights(job(backbone="network")) != ""
     assert missingWeights(made) == ""

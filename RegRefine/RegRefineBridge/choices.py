@@ -52,6 +52,7 @@ def readable(name: str) -> str:
         "convexadam-adam": _("ConvexAdam (Adam on MIND)"),
         "reg-ttr": _("Reg-TTR"),
         "network-io": _("Network, trained on for this pair"),
+        "firework": _("FiRework: the network goes on from the start"),
         "ncc+ssim": _("NCC + SSIM"),
         "ncc": _("NCC"),
         "multi-ncc": _("NCC in several windows"),

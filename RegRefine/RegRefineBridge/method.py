@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from RegRefineLib.job import Job, RegRefineError
 from RegRefineLib.presets import PRESETS, resolve
 
-NETWORK, NETWORK_IO = "network", "network-io"
+NETWORK, NETWORK_IO, FIREWORK = "network", "network-io", "firework"
+WITH_NETWORK = (NETWORK_IO, FIREWORK)  # refinements that need weights of their own
 
 
 class Knob(NamedTuple):
@@ -40,6 +41,7 @@ KNOBS: dict[str, Knobs] = {
     NETWORK_IO: Knobs(
         Knob("steps", 50), Knob("regulariser_weight", 1.5), Knob("similarity", "lncc")
     ),
+    FIREWORK: Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
 }
 OTHER_KNOBS = Knobs(Knob("steps", 0))
 
@@ -150,7 +152,7 @@ def _withWeights(job: Job, choices: Choices) -> Job:
     whole = resolve(job)
     if whole.backbone == NETWORK:
         job = job.replaced(backbone_settings={**job.backbone_settings, "weights": weights})
-    if whole.refinement == NETWORK_IO:
+    if whole.refinement in WITH_NETWORK:
         job = job.replaced(settings={**job.settings, "weights": weights})
     return job
 
@@ -169,7 +171,7 @@ def stepsOf(job: Job) -> int:
 def needsWeights(job: Job) -> bool:
     """Return whether the job runs a network."""
     whole = resolve(job)
-    return whole.backbone == NETWORK or whole.refinement == NETWORK_IO
+    return whole.backbone == NETWORK or whole.refinement in WITH_NETWORK
 
 
 def missingWeights(job: Job) -> str:
@@ -177,7 +179,7 @@ def missingWeights(job: Job) -> str:
     whole = resolve(job)
     for needed, settings in (
         (whole.backbone == NETWORK, whole.backbone_settings),
-        (whole.refinement == NETWORK_IO, whole.settings),
+        (whole.refinement in WITH_NETWORK, whole.settings),
     ):
         weights = str(settings.get("weights") or "")
         if needed and not weights:
