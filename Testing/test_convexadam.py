@@ -220,7 +220,7 @@ def test_a_stack_of_few_slices_goes():
         ({"spacing": 40}, "set spacing to 13 or less"),
         ({"spacing": 0}, "spacing: 1 or more"),
         ({"reach": 1.5}, "reach: a whole number"),
-        ({"spacing": 1, "reach": 20}, "GB for one table"),
+        ({"spacing": 1, "reach": 40}, "GB for one table"),
         ({"step": 1}, "unknown setting step"),
     ],
 )
