@@ -150,11 +150,16 @@ class MrmlScene:
                 self._remove(node)
 
     def _remove(self, node: Node) -> None:
+        """Remove a node with those that are only there for it."""
+        own = []
         if node.IsA("vtkMRMLPlotChartNode"):
             count = node.GetNumberOfPlotSeriesNodes()
-            for series in [node.GetNthPlotSeriesNode(index) for index in range(count)]:
-                self._scene.RemoveNode(series)
+            own = [node.GetNthPlotSeriesNode(index) for index in range(count)]
+        elif node.IsA("vtkMRMLDisplayableNode"):
+            own = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
         self._scene.RemoveNode(node)
+        for each in own:
+            self._scene.RemoveNode(each)
 
     def _chosen(self, request: Request) -> dict[str, Node]:
         """Return the nodes picked for outputs that are still in the scene."""
