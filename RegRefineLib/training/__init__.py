@@ -1,0 +1,1 @@
+"""Training: synthetic pairs, data sets, and the loop that makes weights of them."""

@@ -1,0 +1,147 @@
+"""The training loop: a pair, its fields, the loss, a step of Adam; resumable to the step.
+
+FiRework's loss (arXiv 2410.09595, eq. 5), over the fields of the first stages,
+
+    L = sum over k of  NCC(I_f, I_m o phi^k) + lambda * |grad phi^k|^2  (+ mu * Dice)
+
+and with one stage the plain unsupervised (semi-supervised) loss of VoxelMorph and its descendants.
+Whatever is random in a step hangs on the seed and the step alone, so a run that was killed and
+started again gives the weights of one that was not: to the bit on a CPU, to rounding on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import memory, registry
+from ..job import Progress, RegRefineError, Stopped
+from ..losses.dice import warped_dice_loss
+from ..losses.smoothness import gradient_l2
+from ..pair import Report, ignore
+from ..warp import warp
+from .log import Log, plot, rows
+from .recipe import Recipe
+from .source import Draw, Sample, Source
+from .stages import stages
+from .state import STATE, WEIGHTS, State
+from .validation import validate
+
+LOG, PICTURE = "log.csv", "log.png"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """How a training runs, which does not change its weights.
+
+    Attributes:
+        device: auto, cpu, cuda or mps.
+        save_every: steps between two saves; a killed run loses fewer than that.
+        minutes: save and end after so long, to go on another time; 0: at the last step.
+        validation: pairs with labels that are registered at every save.
+        report: called at every step; it may raise Stopped (save and end) or Cancelled.
+    """
+
+    device: str = "auto"
+    save_every: int = 500
+    minutes: float = 0.0
+    validation: Sequence[Sample] = ()
+    report: Report = ignore
+
+
+def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = None) -> Path:
+    """Train, or go on with what the folder holds; return the path of the weights.
+
+    The folder gets weights.safetensors (the mean weights, which `--weights` takes), state.pt (to
+    go on from), log.csv and log.png.
+
+    Raises:
+        RegRefineError: the folder holds a training of another recipe or of other pairs, or the loss
+            is no longer a number.
+    """
+    run, folder = run or Run(), Path(folder)
+    device = torch.device(memory.device(run.device))
+    state = State(recipe, source.fingerprint(), device)
+    if (folder / STATE).is_file():
+        warning = state.load(folder)
+        if warning:
+            run.report(Progress("train", message=warning, warning=True))
+    log = Log(folder / LOG, state.step)
+    ends = time.monotonic() + 60 * run.minutes if run.minutes else math.inf
+    stopped = False
+    while state.step < recipe.steps and not stopped:
+        row = take_step(state, source, device)
+        done = state.step + 1
+        stopped = time.monotonic() > ends
+        saves = stopped or done % run.save_every == 0 or done == recipe.steps
+        if saves and run.validation:
+            row |= validate(state.mean, run.validation, recipe.stages)
+        log.write({"step": state.step, **row})
+        try:
+            run.report(Progress("train", state.step, recipe.steps, loss=row))
+        except Stopped:
+            saves = stopped = True
+        state.step = done
+        if saves:
+            state.save(folder)
+            plot(rows(folder / LOG), folder / PICTURE)
+    return folder / WEIGHTS
+
+
+def take_step(state: State, source: Source, device: torch.device) -> dict[str, float]:
+    """Take the state's next step (its number stays); return the terms of the loss and the rate."""
+    recipe, started = state.recipe, time.perf_counter()
+    # stochastic depth and the like draw from torch's own numbers
+    torch.manual_seed(Draw(recipe.seed, state.step).choice(2**63))
+    rate = recipe.rate(state.step)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.optimiser.zero_grad()
+    means: dict[str, float] = {}
+    for number in range(recipe.batch):
+        sample = source.sample(state.step * recipe.batch + number, device)
+        terms = loss(state.network, sample, recipe)
+        (terms["total"] / recipe.batch).backward()
+        for name, term in terms.items():
+            means[name] = means.get(name, 0.0) + float(term.detach()) / recipe.batch
+    if not math.isfinite(means["total"]):
+        raise RegRefineError(
+            f"training: the loss is no number at step {state.step}; lower the learning_rate, or "
+            "use precision float32, and go on from the last save"
+        )
+    state.optimiser.step()
+    state.follow()
+    return {**means, "learning_rate": rate, "seconds": time.perf_counter() - started}
+
+
+def loss(network: nn.Module, sample: Sample, recipe: Recipe) -> dict[str, Tensor]:
+    """Return similarity, smoothness, dice_loss (if it counts) and total, weighted scalars."""
+    device = sample.fixed.device
+    low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
+    with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
+        found = stages(network, sample.moving, sample.fixed, recipe.stages)
+    measure = registry.find("similarity", recipe.similarity)
+    zero = torch.zeros((), device=device)
+    terms = {"similarity": zero, "smoothness": zero}
+    for displacement in found:
+        moved = warp(sample.moving, displacement)
+        similarity = recipe.similarity_weight * measure(sample.fixed, moved)
+        terms["similarity"] = terms["similarity"] + similarity
+        terms["smoothness"] = terms["smoothness"] + recipe.smooth_weight * gradient_l2(displacement)
+        if recipe.dice_weight:
+            dice = recipe.dice_weight * _dice(sample, displacement)
+            terms["dice_loss"] = terms.get("dice_loss", zero) + dice
+    return {**terms, "total": sum(terms.values(), zero)}
+
+
+def _dice(sample: Sample, displacement: Tensor) -> Tensor:
+    if sample.fixed_labels is None or sample.moving_labels is None:
+        raise RegRefineError("dice_weight: the pairs have no labels; set it to 0")
+    return warped_dice_loss(sample.fixed_labels, sample.moving_labels, displacement, smooth=1e-5)

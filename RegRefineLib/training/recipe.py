@@ -1,0 +1,89 @@
+"""What decides a training, besides the pairs: the network, the loss and the descent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, registry
+from ..job import RegRefineError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a training. The defaults are FiRework's recipe.
+
+    Attributes:
+        network, options: a row of registry.NETWORKS and its constructor's options.
+        steps: of the descent; the learning rate falls to zero over them.
+        stages: fields in the loss: FiRework's first ones; of a plain network its cascade on its own
+            output. The paper takes 2; 1 is the plain unsupervised loss.
+        similarity: ncc, mean-squares, or another name of `regrefine list similarities`.
+        similarity_weight, smooth_weight, dice_weight: factors of the similarity, of the squared
+            gradient and of the soft Dice loss, which needs labels.
+        learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
+        ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
+        batch: pairs per step, one after the other.
+        precision: float32, bfloat16 for the convolutions alone, or auto: bfloat16 where CUDA is.
+        seed: of the weights at birth and of what is random in the network.
+    """
+
+    network: str = "firework-vm"
+    options: dict[str, Any] = field(default_factory=dict)
+    steps: int = 20_000
+    stages: int = 2
+    similarity: str = "ncc"
+    similarity_weight: float = 1.0
+    smooth_weight: float = 1.0
+    dice_weight: float = 0.0
+    learning_rate: float = 1e-4
+    decay: float = 0.9
+    ema: float = 0.999
+    batch: int = 1
+    precision: str = "auto"
+    seed: int = 24
+
+    def __post_init__(self) -> None:
+        registry.find("network", self.network)
+        registry.find("similarity", self.similarity)
+        if min(self.steps, self.stages, self.batch) < 1:
+            raise RegRefineError("training: steps, stages and batch are at least 1")
+        if self.learning_rate <= 0 or self.decay < 0 or not 0 <= self.ema < 1:
+            raise RegRefineError(
+                "training: learning_rate is positive, decay not negative, ema from 0 to below 1"
+            )
+        if min(self.similarity_weight, self.smooth_weight, self.dice_weight) < 0:
+            raise RegRefineError("training: the weights of the loss cannot be negative")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise RegRefineError(f"precision: one of {known}, got {self.precision!r}")
+
+    def to_json(self) -> str:
+        """Return the recipe as a line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def differences(self, line: str) -> list[str]:
+        """Return the names of the settings that differ from those of a `to_json` line."""
+        other, own = json.loads(line), json.loads(self.to_json())
+        return [f.name for f in fields(self) if other.get(f.name) != own[f.name]]
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.learning_rate * (1 - step / self.steps) ** self.decay
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Return the library's version and a digest of its files, which tells one state from others."""
+    folder = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"

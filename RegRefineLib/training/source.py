@@ -1,0 +1,68 @@
+"""Where training pairs come from: a source gives the pair of any step, always the same one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A training pair: images (1, 1, D, H, W) in [0, 1], and label maps likewise where there are.
+
+    Labels are whole numbers from 0 (background); the same number is the same structure in both.
+    """
+
+    moving: Tensor
+    fixed: Tensor
+    moving_labels: Tensor | None = None
+    fixed_labels: Tensor | None = None
+
+
+class Source(Protocol):
+    """What the loop trains on."""
+
+    def sample(self, number: int, device: torch.device) -> Sample:
+        """Return the pair of that number, whatever was asked for before."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a line that is another one as soon as the pairs are others."""
+        ...
+
+
+class Draw:
+    """Random numbers that hang on a seed and a number alone, not on what was drawn before.
+
+    Single numbers come from the CPU; volumes are made where they are used, so that they are the
+    same from run to run on one kind of device, and other ones on another kind.
+    """
+
+    def __init__(self, seed: int, number: int, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.random = random.Random(f"{seed}/{number}")
+        self.generator = torch.Generator(self.device).manual_seed(self.random.getrandbits(63))
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number between two."""
+        return self.random.uniform(low, high)
+
+    def chance(self, probability: float) -> bool:
+        """Return True that often."""
+        return self.random.random() < probability
+
+    def choice(self, count: int) -> int:
+        """Return a whole number from 0 to count - 1."""
+        return self.random.randrange(count)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return normal noise of mean 0 and deviation 1."""
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """Return numbers between 0 and 1."""
+        return torch.rand(shape, generator=self.generator, device=self.device)

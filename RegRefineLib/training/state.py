@@ -1,0 +1,110 @@
+"""A training as it stands between two steps: all that the next step needs, on disk and back."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import weights
+from ..checkpoint import save
+from ..disk import present, written_aside
+from ..job import RegRefineError
+from .recipe import Recipe, code_version
+
+FORMAT = 1
+STATE, WEIGHTS = "state.pt", "weights.safetensors"
+
+
+class State:
+    """The network, the mean of its weights, the optimiser and the step that comes next.
+
+    Args:
+        data: the fingerprint of the pairs.
+    """
+
+    def __init__(self, recipe: Recipe, data: str, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.data, self.step = recipe, data, 0
+        self.network = weights.build(recipe.network, recipe.options).to(device).train()
+        self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=recipe.learning_rate, amsgrad=True
+        )
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the mean weights towards the present ones; quickly at first, while these are raw."""
+        past = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
+        own = self.network.state_dict()
+        for name, mean in self.mean.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(own[name], 1 - past)
+            else:
+                mean.copy_(own[name])
+
+    def save(self, folder: Path) -> None:
+        """Write the state, and the mean weights as a file that registers."""
+        content = {
+            "format": FORMAT,
+            "step": self.step,
+            "recipe": self.recipe.to_json(),
+            "data": self.data,
+            "code": code_version(),
+            "network": self.network.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with written_aside(folder / STATE) as aside:
+            torch.save(content, aside)
+        more = {
+            "training": {
+                "recipe": self.recipe.to_json(),
+                "steps_done": self.step,
+                "data": self.data,
+                "code": content["code"],
+            }
+        }
+        save(folder / WEIGHTS, self.mean, self.recipe.network, self.recipe.options, more)
+
+    def load(self, folder: Path) -> str:
+        """Take up the state of a folder; return a warning, or "".
+
+        Raises:
+            RegRefineError: the file is damaged, or of another recipe or other pairs.
+        """
+        path = present(folder / STATE)
+        content = _content(path)
+        differing = self.recipe.differences(content["recipe"])
+        if content["data"] != self.data:
+            differing.append("the pairs")
+        if differing:
+            raise RegRefineError(
+                f"{path}: was made with another {', '.join(differing)}; give the same, or train "
+                "into another folder"
+            )
+        self.network.load_state_dict(content["network"])
+        self.mean.load_state_dict(content["mean"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.step = content["step"]
+        if content["code"] != code_version():
+            return (
+                f"the code changed since step {self.step} ({content['code']}, now "
+                f"{code_version()}); the weights may not come out as from one run"
+            )
+        return ""
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        version = content["format"]
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise RegRefineError(
+            f"{path}: is damaged ({str(error)[:80]}); remove it to train from the start"
+        ) from error
+    if version != FORMAT:
+        raise RegRefineError(f"{path}: of format {version}, this version reads {FORMAT}")
+    return content

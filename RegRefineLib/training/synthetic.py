@@ -1,0 +1,229 @@
+"""Training pairs made of label maps, of any anatomy and contrast (Hoffmann et al., SynthMorph).
+
+A label map, given or of random shapes, is deformed twice by large smooth diffeomorphisms; each of
+the two is painted: an intensity per label, texture, limited resolution, blur, bias field, gamma and
+noise. No scan goes in, so what is trained on random shapes belongs to nobody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..filters import gaussian, window_sum
+from ..job import RegRefineError
+from ..warp import integrate, resize, warp
+from .source import Draw, Sample
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What the pairs are like. Lengths are in voxels or, where it says so, in parts of a side.
+
+    Attributes:
+        shape: sizes (D, H, W) of the images.
+        labels: of random shapes, background included; given maps have their own.
+        bend: deviation of the largest deformations, in parts of the mean side.
+        same_contrast: probability that both images are painted alike (all a correlation can use;
+            less needs the Dice loss).
+        across: probability that the two images come from two of the given maps instead of one.
+        body: probability that random shapes lie within an ellipsoid, with nothing around it.
+        empty: probability that the background is black, as in a stripped brain.
+        texture: deviation of the smooth structure within labels, which both images share.
+        noise, bias, gamma: largest deviations of noise, of the log bias field, of the log gamma.
+        blur: largest deviation of the blur, in voxels.
+        thickness: largest slice thickness, in voxels.
+        seed: of everything.
+    """
+
+    shape: Shape = (96, 96, 96)
+    labels: int = 16
+    bend: float = 0.05
+    same_contrast: float = 1.0
+    across: float = 0.0
+    body: float = 0.5
+    empty: float = 0.5
+    texture: float = 0.1
+    noise: float = 0.05
+    bias: float = 0.3
+    gamma: float = 0.25
+    blur: float = 1.0
+    thickness: float = 3.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 8:
+            raise RegRefineError(f"shape: three sizes from 8 voxels on, got {self.shape!r}")
+        if self.labels < 2:
+            raise RegRefineError(f"labels: 2 at least, background included, got {self.labels}")
+        if min(self.bend, self.noise, self.bias, self.gamma, self.blur, self.texture) < 0:
+            raise RegRefineError("bend, noise, bias, gamma, blur, texture: none can be negative")
+
+
+class SyntheticPairs:
+    """A source of synthetic pairs.
+
+    Args:
+        synthesis: what they are like.
+        maps: label maps (D, H, W) of the synthesis's shape, whole numbers from 0; none: random
+            shapes, new ones for every pair.
+
+    Raises:
+        RegRefineError: a map of another shape, or `across` with fewer than two maps.
+    """
+
+    def __init__(self, synthesis: Synthesis, maps: Sequence[Tensor] = ()) -> None:
+        for labels in maps:
+            if tuple(labels.shape) != tuple(synthesis.shape):
+                raise RegRefineError(
+                    f"label map: {tuple(labels.shape)} voxels where the pairs have "
+                    f"{tuple(synthesis.shape)}; resample it, or give shape its sizes"
+                )
+        if synthesis.across and len(maps) < 2:
+            raise RegRefineError(f"across: needs two label maps or more, got {len(maps)}")
+        self.synthesis, self.maps = synthesis, list(maps)
+        counts = [int(labels.max()) + 1 for labels in maps]
+        self.count = max(counts, default=synthesis.labels)
+
+    def sample(self, number: int, device: torch.device) -> Sample:
+        """Return the pair of that number; what decides it is the seed and the number alone."""
+        wanted = self.synthesis
+        draw = Draw(wanted.seed, number, device)
+        first, second = self._anatomies(draw)
+        texture = smooth_noise(draw, 1, wanted.shape, draw.uniform(3, 8))
+        alike = draw.chance(wanted.same_contrast)
+        empty = draw.chance(wanted.empty)
+        paint = Paint.mixed(draw, self.count, wanted.texture, empty)
+        painted = []
+        for labels in (first, second):
+            displacement = deformation(draw, wanted.shape, wanted.bend)
+            there = warp(labels, displacement, mode="nearest", padding="border")
+            structure = warp(texture, displacement, padding="border")
+            painted.append((image(draw, there, structure, paint, wanted), there.long()))
+            if not alike:
+                paint = Paint.mixed(draw, self.count, wanted.texture, empty)
+        (moving, moving_labels), (fixed, fixed_labels) = painted
+        return Sample(moving, fixed, moving_labels, fixed_labels)
+
+    def fingerprint(self) -> str:
+        """Return the settings and the maps as a line."""
+        digest = hashlib.sha256(json.dumps(asdict(self.synthesis), sort_keys=True).encode())
+        for labels in self.maps:
+            digest.update(labels.cpu().long().numpy().tobytes())
+        what = f"{len(self.maps)} label maps" if self.maps else "random shapes"
+        return f"synthetic pairs of {what}, {digest.hexdigest()[:16]}"
+
+    def _anatomies(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Return the label maps (1, 1, D, H, W) that become the moving and the fixed image."""
+        if not self.maps:
+            wanted = self.synthesis
+            shapes = random_shapes(draw, wanted.shape, wanted.labels)
+            if draw.chance(wanted.body):
+                shapes = shapes * ellipsoid(draw, wanted.shape)
+            return shapes, shapes
+        one = draw.choice(len(self.maps))
+        other = one
+        if draw.chance(self.synthesis.across):
+            other = (one + 1 + draw.choice(len(self.maps) - 1)) % len(self.maps)
+        first, second = (self.maps[n].to(draw.device).float()[None, None] for n in (one, other))
+        return first, second
+
+
+def smooth_noise(draw: Draw, channels: int, shape: Shape, spacing: float) -> Tensor:
+    """Return noise (1, channels, D, H, W) that varies over `spacing` voxels; deviation about 1."""
+    coarse = [max(2, round(n / spacing) + 1) for n in shape]
+    noise = draw.normal(1, channels, *coarse)
+    smooth = F.interpolate(noise, shape, mode="trilinear", align_corners=True)
+    return smooth / smooth.std().clamp_min(1e-6)
+
+
+def random_shapes(draw: Draw, shape: Shape, labels: int) -> Tensor:
+    """Return a label map (1, 1, D, H, W) of shapes of all sizes: whose noise is the largest."""
+    side = sum(shape) / 3
+    noise = sum(smooth_noise(draw, labels, shape, side / parts) for parts in (3, 6, 12))
+    return noise.argmax(dim=1, keepdim=True).float()  # type: ignore[union-attr]
+
+
+def ellipsoid(draw: Draw, shape: Shape) -> Tensor:
+    """Return a mask (1, 1, D, H, W) of 1 within an uneven ellipsoid about the middle."""
+    axes = [torch.linspace(-1, 1, n, device=draw.device) / draw.uniform(0.6, 0.95) for n in shape]
+    radius = sum(a.square() for a in torch.meshgrid(*axes, indexing="ij"))
+    uneven = 0.15 * smooth_noise(draw, 1, shape, sum(shape) / 3 / 4)
+    return ((radius + uneven) < 1).float()  # type: ignore[return-value, union-attr]
+
+
+def deformation(draw: Draw, shape: Shape, bend: float) -> Tensor:
+    """Return a random displacement (1, 3, D, H, W) in voxels without folds.
+
+    A velocity of broad and of finer waves, integrated at half resolution.
+
+    Args:
+        bend: deviation of the broadest waves' velocity, in parts of the mean side; how much of it
+            there is in each pair is random.
+    """
+    half: Shape = tuple(-(-n // 2) for n in shape)  # type: ignore[assignment]
+    side = sum(half) / 3
+    velocity = torch.zeros(1, 3, *half, device=draw.device)
+    for parts in (2, 4, 8):
+        largest = bend * side * 2 / parts  # the finer, the smaller: gradients stay alike
+        velocity += draw.uniform(0, largest) * smooth_noise(draw, 3, half, side / parts)
+    return resize(integrate(velocity, padding="border"), shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Paint:
+    """The intensity of each label, and how strongly it shows the texture; (labels,) each."""
+
+    means: Tensor
+    textures: Tensor
+
+    @classmethod
+    def mixed(cls, draw: Draw, labels: int, texture: float, empty: bool) -> Paint:
+        """Return a random paint; `empty` leaves label 0 black."""
+        means = draw.uniforms(labels)
+        textures = texture * draw.normal(labels)
+        if empty:
+            means[0] = textures[0] = 0.0
+        return cls(means, textures)
+
+
+def image(draw: Draw, labels: Tensor, texture: Tensor, paint: Paint, wanted: Synthesis) -> Tensor:
+    """Return an image (1, 1, D, H, W) in [0, 1] of a label map, as a scanner might show it."""
+    index = labels.long()
+    painted = paint.means[index] + paint.textures[index] * texture
+    sigma = draw.uniform(0, wanted.blur)
+    if sigma > 0.2:
+        painted = window_sum(painted, gaussian(round(sigma, 1)))
+    painted = _thick_slices(draw, painted, wanted.thickness)
+    field = smooth_noise(draw, 1, wanted.shape, sum(wanted.shape) / 3 / draw.uniform(1, 4))
+    painted = painted * (draw.uniform(0, wanted.bias) * field).exp()
+    painted = _unit(painted) ** math.exp(draw.uniform(-1, 1) * wanted.gamma)
+    noise = draw.uniform(0, wanted.noise) * draw.normal(*painted.shape)
+    return _unit((painted + noise).clamp_min(0))
+
+
+def _thick_slices(draw: Draw, painted: Tensor, thickness: float) -> Tensor:
+    """Return the image as slices of random thickness along a random axis show it."""
+    axis, voxels = draw.choice(3), draw.uniform(1, max(1.0, thickness))
+    size = list(painted.shape[2:])
+    thin = list(size)
+    thin[axis] = max(2, round(size[axis] / voxels))
+    if thin == size:
+        return painted
+    slices = F.interpolate(painted, thin, mode="area")
+    return F.interpolate(slices, size, mode="trilinear", align_corners=False)
+
+
+def _unit(painted: Tensor) -> Tensor:
+    """Return the image with its range brought to [0, 1]."""
+    low, high = painted.amin(), painted.amax()
+    return (painted - low) / (high - low).clamp_min(1e-6)
