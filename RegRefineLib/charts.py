@@ -63,15 +63,28 @@ def table(axis: Axes, rows: Sequence[Sequence[str]]) -> None:
 
 
 def curves(axis: Axes, records: Sequence[Mapping[str, float]]) -> None:
-    """Draw a curve per term over the steps, named at its end, `total` boldly."""
+    """Draw a curve per term over the steps, named at its end, `total` boldly.
+
+    Where the records' `level` changes, losses are of another grid and the curves are broken.
+    """
     steps = np.arange(1, len(records) + 1)
+    levels = [record.get("level") for record in records]
+    breaks = [n for n in range(1, len(levels)) if levels[n] != levels[n - 1]]
     names = [name for name in (records[0] if records else {}) if name not in _NOT_TERMS]
     ends = []
     for name in names:
         values = [record.get(name, np.nan) for record in records]
         width = 2.8 if name == "total" else 1.4
-        line = axis.plot(steps, values, linewidth=width, marker="o", markersize=width + 1)[0]
+        line = axis.plot(
+            np.insert(steps.astype(float), breaks, np.nan),
+            np.insert(np.asarray(values, dtype=float), breaks, np.nan),
+            linewidth=width,
+            marker="o",
+            markersize=width + 1,
+        )[0]
         ends.append((values[-1], name, line.get_color()))
+    for place in breaks:
+        axis.axvline(place + 0.5, color=FAINT, linewidth=0.8, linestyle=":")
     plain(axis, "loss")
     axis.set_xlabel("step", color=INK)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -86,4 +99,4 @@ def curves(axis: Axes, records: Sequence[Mapping[str, float]]) -> None:
                       va="center", annotation_clip=False)  # fmt: skip
 
 
-_NOT_TERMS = frozenset({"step", "seconds", "elapsed_s"})
+_NOT_TERMS = frozenset({"step", "level", "seconds", "elapsed_s"})

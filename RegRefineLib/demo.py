@@ -28,7 +28,7 @@ _CT = Job(preset="ct", affine="centre+affine", working_spacing_mm=2.0)
 _PLANS: dict[str, _Plan] = {
     "chest": _Plan(_CT, (-700.0, 500.0)),
     "abdomen": _Plan(_CT.replaced(working_spacing_mm=0.0), (-250.0, 450.0)),
-    "brain": _Plan(Job(affine="centre+affine", intensity="percentile")),
+    "brain": _Plan(Job(affine="centre+affine", intensity="percentile", working_spacing_mm=1.5)),
 }
 
 

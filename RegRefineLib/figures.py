@@ -190,7 +190,7 @@ def history(records: Sequence[Mapping[str, float]], path: PathLike) -> None:
     """Write a PNG with a curve per term of the loss over the steps.
 
     Args:
-        records: one per step; all but step and seconds are terms.
+        records: one per step; all but step, level and seconds are terms.
 
     Raises:
         RegRefineError: the file cannot be written.

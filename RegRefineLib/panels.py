@@ -101,7 +101,7 @@ def show_deformation(
     slab = DisplacementField(vectors, Geometry(vectors.shape[:3], whole.geometry.affine))
     change = within.cut(of_field(slab)) / np.linalg.det(affine[:3, :3])
     doublings = np.log2(np.clip(change, 2.0**-4, 2.0**4))
-    picture = show(axis, plane, doublings, cmap="RdBu_r", vmin=-1.5, vmax=1.5)
+    picture = show(axis, plane, doublings, cmap="RdBu_r", vmin=-3, vmax=3)
     inverse = np.linalg.inv(affine)
     points = plane.points()
     moved = (points + plane.cut(whole.vectors)) @ inverse[:3, :3].T + inverse[:3, 3]
@@ -123,8 +123,8 @@ def _scale(axis: Axes, picture: Any) -> None:
         Rectangle((0.02, 0.02), 0.5, 0.15, transform=axis.transAxes, facecolor=PAPER, zorder=5)
     )
     bar = axis.inset_axes((0.06, 0.05, 0.42, 0.035), zorder=6)
-    axis.figure.colorbar(picture, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
-    bar.set_xticklabels(["half", "same", "double"], fontsize=8, color=INK)
+    axis.figure.colorbar(picture, cax=bar, orientation="horizontal", ticks=[-2, 0, 2])
+    bar.set_xticklabels(["÷ 4", "same", "× 4"], fontsize=8, color=INK)
     bar.xaxis.set_ticks_position("top")
     bar.tick_params(length=0, pad=1)
     for spine in bar.spines.values():

@@ -107,6 +107,15 @@ def test_the_curves_of_a_history_are_its_terms(tmp_path: Path) -> None:
     assert imread(tmp_path / "history.png").shape[:2] == (495, 880)
 
 
+def test_the_curves_are_broken_where_the_level_changes() -> None:
+    records = [{"step": n, "level": level, "total": n} for n, level in enumerate([4, 4, 2, 2, 1])]
+    axis = Figure().add_subplot()
+    charts.curves(axis, records)
+    drawn = axis.lines[0].get_ydata()
+    assert [text.get_text() for text in axis.texts] == ["total"]
+    np.testing.assert_array_equal(drawn, [0, 1, np.nan, 2, 3, np.nan, 4])
+
+
 def test_an_empty_history_is_a_picture_that_says_so(tmp_path: Path) -> None:
     figures.history([], tmp_path / "history.png")
     assert (tmp_path / "history.png").is_file()

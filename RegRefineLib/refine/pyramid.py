@@ -109,6 +109,7 @@ class _Descent:
         self.displacement = start
         self.history: list[dict[str, float]] = []
         self.total = sum(steps for _, steps in self.levels)
+        self.factor = self.levels[0][0]
 
     def run(self) -> None:
         """Go down the pyramid."""
@@ -117,6 +118,7 @@ class _Descent:
             spacing = factor * float(self.pair.geometry.spacing.min())
             shape = coarser(self.pair.geometry, spacing).shape
             self.displacement = resize(self.displacement, shape)
+            self.factor = factor
             self._level(_Level(self.pair, shape, self.options), planned, steps)
             planned += steps
 
@@ -126,7 +128,7 @@ class _Descent:
             rate = self.options.step * (1.0 - (1.0 - self.options.last_step) * n / steps)
             self.displacement, loss = level.step(self.displacement, rate)
             losses.append(loss)
-            self.history.append({"step": first + n, "total": loss})
+            self.history.append({"step": first + n, "level": self.factor, "total": loss})
             self._tell(first + n, loss)
             if self._settled(losses):
                 return
