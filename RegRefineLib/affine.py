@@ -202,7 +202,8 @@ class _Search:
 
     def _loss(self, level: _Level, matrix: Tensor, share_before: float) -> Tensor:
         positions = self._positions(level, matrix)
-        moved = sample(level.moving, positions)
+        # beyond the image its border goes on: zeros there would be contents to a weight of a half
+        moved = sample(level.moving, positions, padding="border")
         inside = sample(level.moving_weight, positions)
         weight = level.fixed_weight * inside.detach()
         if self.similarity == "correlation":

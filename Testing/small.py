@@ -12,7 +12,7 @@ RADII = np.array([17.0, 13.0, 15.0])
 def body(points: FloatArray) -> FloatArray:
     """An ellipsoid about the origin with an uneven inside, in [0, 1], of RAS mm points (..., 3)."""
     x, y, z = np.moveaxis(points, -1, 0)
-    rim = 1 / (1 + np.exp(10 * ((points / RADII) ** 2).sum(axis=-1) - 10))
+    rim = 1 / (1 + np.exp(np.minimum(10 * ((points / RADII) ** 2).sum(axis=-1) - 10, 100)))
     inside = 0.55 + 0.25 * np.sin(x / 4 + 0.5) * np.cos(y / 5) + 0.2 * np.sin(z / 4 - x / 9)
     return rim * inside
 
