@@ -109,6 +109,13 @@ def test_folding_batch_norm_changes_nothing_but_rounding():
         assert torch.allclose(folded(x), nn.Sequential.forward(folded, x), atol=1e-5)
 
 
+def test_sum_and_difference_need_not_be_made():
+    block = randomise(ConvNorm((6, 4), (3, 3, 3), nn.PReLU()))
+    a, b = torch.randn(2, 1, 3, 5, 4, 6)
+    wanted = block(torch.cat([a + b, a - b], dim=1))
+    assert torch.allclose(block.of_sum_and_difference(a, b), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("channels", [(3, 3), (3, 4)])
 def test_parallel_branches_are_one_convolution(channels):
     branches = [randomise(ConvNorm(channels, size)) for size in ((5, 5, 3), (3, 3, 3), (1, 1, 1))]

@@ -54,8 +54,23 @@ class ConvNorm(nn.Sequential):
         if self.training:
             return super().forward(x)
         weight, bias = self.folded()
-        x = F.conv3d(x, weight, bias, self.stride, [n // 2 for n in weight.shape[2:]])
+        return _then(self, self._convolve(x, weight, bias))
+
+    def of_sum_and_difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the features of a + b and a - b, concatenated; in evaluation without making them.
+
+        As W1 (a + b) + W2 (a - b) = (W1 + W2) a + (W1 - W2) b.
+        """
+        if self.training:
+            return super().forward(torch.cat([a + b, a - b], dim=1))
+        weight, bias = self.folded()
+        first, second = weight.chunk(2, dim=1)
+        x = self._convolve(a, first + second, bias)
+        x += self._convolve(b, first - second, None)
         return _then(self, x)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv3d(x, weight, bias, self.stride, [n // 2 for n in weight.shape[2:]])
 
 
 class UpNorm(nn.Sequential):

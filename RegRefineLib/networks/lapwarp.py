@@ -187,8 +187,8 @@ class Pyramid(nn.Module):
     def _look(self, level: int, x: Both) -> tuple[Tensor, Tensor]:
         """Return what the level's head gives, and the features of the fixed image."""
         moved, still = x
-        head = self.get_submodule(f"disp_field_{level}")
-        return head(torch.cat([still + moved, still - moved], dim=1)), still
+        head: Any = self.get_submodule(f"disp_field_{level}")
+        return head[1](head[0].layer.of_sum_and_difference(still, moved)), still
 
     def _flow(self, level: int, given: Tensor, still: Tensor, found: dict[str, Tensor]) -> Tensor:
         """Return the flow (N, 3, ...) of a level from what its head gave and the fixed features."""
