@@ -250,7 +250,7 @@ def test_one_direction_equals_that_of_both_in_one_batch():
     both = network(torch.cat([moving, fixed]), torch.cat([fixed, moving]))
     assert torch.allclose(network(moving, fixed), both[:1], atol=1e-5)
     assert torch.allclose(network(fixed, moving), both[1:], atol=1e-5)
-    assert float(both.abs().max()) > 0.1
+    assert both.abs().max().item() > 0.1
 
 
 def test_the_icon_unet_begins_with_no_displacement_whatever_the_size():
