@@ -7,6 +7,8 @@ their fields otherwise are named conventions, which differ by a scale and a shif
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -102,11 +104,17 @@ def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
     Adam turns the sign of a tiny gradient into a whole step, and near whole voxels that sign hangs
     on the last bit of the position (ConvexAdam and Reg-TTR build their positions this way).
     """
-    n = displacement.shape[0]
-    half = displacement.new_tensor([max(m - 1, 1) / 2 for m in image.shape[2:]])
-    one = torch.eye(3, 4).to(displacement).expand(n, -1, -1)
-    grid = F.affine_grid(one, [n, 1, *displacement.shape[2:]], align_corners=False)
-    return grid + (displacement / half.view(1, 3, 1, 1, 1)).permute(0, 2, 3, 4, 1).flip(-1)
+    shape = tuple(displacement.shape[2:])
+    grid = _half_voxel_grid(shape, displacement.dtype, str(displacement.device))
+    scaled = [displacement[:, c] / (max(image.shape[2 + c] - 1, 1) / 2) for c in (2, 1, 0)]
+    return torch.stack(scaled, dim=-1) + grid
+
+
+@lru_cache(maxsize=2)
+def _half_voxel_grid(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
+    """Return the identity (1, D, H, W, 3) in [-1, 1] of align_corners=False; made once."""
+    one = torch.eye(3, 4, dtype=dtype, device=device)[None]
+    return F.affine_grid(one, [1, 1, *shape], align_corners=False)
 
 
 def _position(x: Tensor, u: Tensor, n: int, convention: str) -> Tensor:

@@ -114,8 +114,8 @@ def test_ncc_does_not_see_contrast_and_brightness_inside(slope):
         similarity = WindowedSimilarity(fixed, [(1.0, term)])
         products = torch.stack([image, image * image, image * fixed])[:, 0, 0]
         sums = window_sum(products, term.weights)
-        sums_fixed = similarity.fixed_sums[0]
-        loss, _ = term.evaluate(tuple(sums), tuple(sums_fixed), 343.0)
+        fixed_maps = similarity.fixed_maps[0]
+        loss, _ = term.evaluate(tuple(sums), tuple(fixed_maps), 343.0)
         return loss[inside, inside, inside]
 
     torch.testing.assert_close(cc(other), cc(moving))

@@ -30,12 +30,16 @@ class GaussianNCC:
         """The window's 1-D weights, which sum to one."""
         return gaussian(self.sigma, 2 * round(2 * self.sigma) + 1)
 
+    def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
+        """Return the means of I and I^2, (2, D, H, W)."""
+        return fixed_sums / count
+
     def evaluate(
-        self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
+        self, sums: tuple[Tensor, ...], fixed_maps: tuple[Tensor, ...], count: Tensor | float
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return the loss per voxel and its derivatives by F(J), F(J^2), F(IJ)."""
         m, q, c = (s / count for s in sums)
-        i, ii = (s / count for s in fixed_sums)
+        i, ii = fixed_maps
         var_i = ii.addcmul(i, i, value=-1.0).clamp_min_(0).add_(self.eps)
         var_j = q.addcmul_(m, m, value=-1.0)
         alive = var_j > 0

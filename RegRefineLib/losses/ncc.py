@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..filters import Weights, box
@@ -31,22 +32,26 @@ class LocalNCC:
         """The window's 1-D weights."""
         return box(self.width)
 
+    def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
+        """Return the means and variances (as sums) of I, (2, D, H, W)."""
+        mean_i = fixed_sums[0] / count
+        return torch.stack([mean_i, fixed_sums[1] - mean_i * fixed_sums[0]])
+
     def evaluate(
-        self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
+        self, sums: tuple[Tensor, ...], fixed_maps: tuple[Tensor, ...], count: Tensor | float
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return 1 - cc per voxel and its derivatives by F(J), F(J^2), F(IJ); see Term."""
         j, jj, ij = sums
-        i, ii = fixed_sums
-        mean_i, mean_j = i / count, j / count
-        cross = ij - mean_i * j
-        var_i = ii - mean_i * i
-        var_j = jj - mean_j * j
-        slope = cross / (var_i * var_j).add_(self.eps)  # cross / denominator
-        cc = cross.mul_(slope)
-        by_ij = slope.mul(-2.0)
-        by_jj = slope.mul_(slope).mul_(var_i)  # cc * var_I / denominator
-        by_j = mean_i.mul_(by_ij).addcmul_(mean_j, by_jj, value=2.0).neg_()
-        return cc.neg_().add_(1.0), (by_j, by_jj, by_ij)
+        mean_i, var_i = fixed_maps
+        mean_j = j / count
+        cross = ij.addcmul_(mean_i, j, value=-1.0)
+        var_j = jj.addcmul_(mean_j, j, value=-1.0)
+        slope = (var_i * var_j).add_(self.eps).reciprocal_().mul_(cross)  # cross / denominator
+        loss = torch.mul(cross, slope).neg_().add_(1.0)
+        by_ij = torch.mul(slope, -2.0, out=ij)
+        by_jj = torch.mul(slope, slope, out=jj).mul_(var_i)  # cc * var_I / denominator
+        by_j = torch.mul(mean_i, by_ij, out=j).addcmul_(mean_j, by_jj, value=2.0).neg_()
+        return loss, (by_j, by_jj, by_ij)
 
 
 def multi_window_terms(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..filters import Weights, gaussian
@@ -31,26 +32,37 @@ class SSIM:
             return (1.0 / self.box_width,) * self.box_width
         return gaussian(self.sigma, self.width)
 
+    def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
+        """Return the mean of I, its square + C1, and the variance of I + C2, (3, D, H, W)."""
+        mean, square = fixed_sums / count
+        return torch.stack([mean, mean * mean + C1, square - mean * mean + C2])
+
     def evaluate(
-        self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
+        self, sums: tuple[Tensor, ...], fixed_maps: tuple[Tensor, ...], count: Tensor | float
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Return 1 - ssim per voxel and its derivatives by F(J), F(J^2), F(IJ); see Term."""
-        m, q, c = (s / count for s in sums)
-        i, ii = (s / count for s in fixed_sums)
-        i_m = i * m
-        a2 = (c - i_m).mul_(2.0).add_(C2)
+        """Return 1 - ssim per voxel and its derivatives by F(J), F(J^2), F(IJ); see Term.
+
+        ssim = a1 a2 / (b1 b2), a1 and b1 of the means, a2 and b2 of the covariances.
+        """
+        m, q, c = sums
+        if not isinstance(count, float):  # without a mask the weights sum to one
+            m, q, c = m.div_(count), q.div_(count), c.div_(count)
+        i, i_square, i_variance = fixed_maps
+        i_m, m_square = i * m, m * m
+        a2 = c.sub_(i_m).mul_(2.0).add_(C2)
         a1 = i_m.mul_(2.0).add_(C1)
-        mean_squares = m * m
-        b2 = q.sub_(mean_squares).add_(ii).addcmul_(i, i, value=-1.0).add_(C2)
-        b1 = mean_squares.addcmul_(i, i).add_(C1)
+        b2 = q.sub_(m_square).add_(i_variance)
+        b1 = m_square.add_(i_square)
         scale = (b1 * b2).reciprocal_()
-        by_q = (a1 * a2).mul_(scale)  # ssim, for now
-        loss = 1.0 - by_q
-        by_m = m * 2.0 * by_q * (b1.reciprocal_() - 1.0 / b2)
-        by_m = by_m.addcmul_(i * 2.0, (a1 - a2).mul_(scale))
-        by_q = by_q.div_(b2)
-        by_c = a1.mul_(scale).mul_(-2.0)
-        return loss, (by_m.div_(count), by_q.div_(count), by_c.div_(count))
+        ssim = (a1 * a2).mul_(scale)
+        by_m = b1.neg_().add_(b2).mul_(ssim).neg_().mul_(m)  # m ssim (b1 - b2)
+        by_m.addcmul_(a2.sub_(a1), i).mul_(scale).mul_(-2.0)
+        by_q = torch.div(ssim, b2, out=q)
+        by_c = torch.mul(a1, scale, out=c).mul_(-2.0)
+        loss = ssim.neg_().add_(1.0)
+        if not isinstance(count, float):
+            by_m, by_q, by_c = by_m.div_(count), by_q.div_(count), by_c.div_(count)
+        return loss, (by_m, by_q, by_c)
 
 
 def ssim_loss(

@@ -34,13 +34,18 @@ class Term(Protocol):
         ...
 
     def evaluate(
-        self, sums: tuple[Tensor, ...], fixed_sums: tuple[Tensor, ...], count: Tensor | float
+        self, sums: tuple[Tensor, ...], fixed_maps: tuple[Tensor, ...], count: Tensor | float
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return the loss l per voxel and its derivatives by F(J), F(J^2), F(IJ).
 
-        `sums` are those three, `fixed_sums` are F(I), F(I^2); `count` is what F(1) would be: the
-        window's weights that lie on voxels which count (all of them without a mask).
+        `sums` are those three and may be overwritten, by the derivatives for one; `fixed_maps` are
+        what `prepare` gave; `count` is what F(1) would be: the window's weights that lie on voxels
+        which count (all of them without a mask).
         """
+        ...
+
+    def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
+        """Return what `evaluate` needs of F(I), F(I^2) (2, D, H, W), as maps stacked in front."""
         ...
 
 
@@ -69,8 +74,11 @@ class WindowedSimilarity:
         self.window_mask = None if whole_windows else self.mask
         masked = self.fixed if self.window_mask is None else self.fixed * self.window_mask
         products = torch.stack([masked, masked * self.fixed])
-        self.fixed_sums = [window_sum(products, term.weights) for _, term in self.terms]
         self.counts = [self._count(term) for _, term in self.terms]
+        self.fixed_maps = [
+            term.prepare(window_sum(products, term.weights), count)
+            for (_, term), count in zip(self.terms, self.counts, strict=True)
+        ]
         self.total = self.fixed.numel() if self.mask is None else self.mask.sum().clamp_min(1e-8)
 
     def _count(self, term: Term) -> Tensor | float:
@@ -91,11 +99,11 @@ class WindowedSimilarity:
         products = torch.stack([j, j * moving, j * self.fixed])
         loss = torch.zeros((), dtype=moving.dtype, device=moving.device)
         gradient: list[Tensor | None] = [None, None, None]
-        for (factor, term), fixed_sums, count in zip(
-            self.terms, self.fixed_sums, self.counts, strict=True
+        for (factor, term), fixed_maps, count in zip(
+            self.terms, self.fixed_maps, self.counts, strict=True
         ):
             sums = window_sum(products, term.weights)
-            value = self._replace_by_derivatives(term, sums, fixed_sums, count)
+            value = self._replace_by_derivatives(term, sums, fixed_maps, count)
             loss = loss + factor * value / self.total
             if with_gradient:
                 back = window_sum(sums, term.weights)
@@ -113,22 +121,23 @@ class WindowedSimilarity:
         return loss, whole.div_(self.total)
 
     def _replace_by_derivatives(
-        self, term: Term, sums: Tensor, fixed_sums: Tensor, count: Tensor | float
+        self, term: Term, sums: Tensor, fixed_maps: Tensor, count: Tensor | float
     ) -> Tensor:
         """Overwrite the sums (3, D, H, W) by l's derivatives; return the sum of l over voxels."""
         total = torch.zeros((), dtype=torch.float64 if sums.device.type == "cpu" else sums.dtype)
         total = total.to(sums.device)
         for slab in _slabs(self.fixed):
             here = count if isinstance(count, float) else count[slab]
-            s, f = sums[:, slab], fixed_sums[:, slab]
-            loss, derivatives = term.evaluate((s[0], s[1], s[2]), (f[0], f[1]), here)
+            s, f = sums[:, slab].unbind(), fixed_maps[:, slab].unbind()
+            loss, derivatives = term.evaluate(s, f, here)
             if self.mask is not None:
                 m = self.mask[slab]
                 loss = loss * m
                 derivatives = tuple(d * m for d in derivatives)  # type: ignore[assignment]
             total = total + loss.sum()
-            for n in range(3):
-                s[n].copy_(derivatives[n])
+            for place, derivative in zip(s, derivatives, strict=True):
+                if place.data_ptr() != derivative.data_ptr():
+                    place.copy_(derivative)
         return total.to(sums.dtype)
 
 
