@@ -53,7 +53,7 @@ def test_the_page_has_figures_settings_warnings_and_versions(run):
     parser = Balanced()
     parser.feed(page(run, {2: "left ventricle"}))
     assert parser.open == []
-    for expected in ("<mine>", "left ventricle", "0.6", "0.8", '{"steps": 7}', "2.13.0", "& more"):
+    for expected in ("<mine>", "left ventricle", "0.6", "0.8", '"steps": 7', "2.13.0", "& more"):
         assert expected in parser.text
 
 
