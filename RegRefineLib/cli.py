@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "figures of how well two label maps, images or landmark sets agree",
     "list": "presets, backbones, refinements, similarities ... by name",
     "models": "list, fetch, verify and remove networks' weights",
+    "train": "train a network, or go on with its training",
     "demo": "register a real pair and look at the result",
     "worker": "take jobs on standard input (used by Slicer)",
 }

@@ -75,12 +75,12 @@ def load_named(settings: Mapping[str, Any]) -> Loaded:
     return load(
         str(weights),
         str(name) if name else None,
-        {key: _option(value) for key, value in settings.items() if key not in OWN},
+        {key: option(value) for key, value in settings.items() if key not in OWN},
         find_model(str(like)).preprocessing if like else None,
     )
 
 
-def _option(value: Any) -> Any:
+def option(value: Any) -> Any:
     """Return a constructor option; text that is JSON is what it says."""
     if not isinstance(value, str):
         return value

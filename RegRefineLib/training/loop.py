@@ -68,7 +68,7 @@ def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = 
     """
     run, folder = run or Run(), Path(folder)
     device = torch.device(memory.device(run.device))
-    state = State(recipe, source.fingerprint(), device)
+    state = State(recipe, source, device)
     if (folder / STATE).is_file():
         warning = state.load(folder)
         if warning:

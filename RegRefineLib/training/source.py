@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,7 +25,17 @@ class Sample:
 
 
 class Source(Protocol):
-    """What the loop trains on."""
+    """What the loop trains on.
+
+    Attributes:
+        preprocessing: what images must be like for a network trained on these pairs (the values of
+            catalogue.Preprocessing that are not its defaults); written into the weights.
+    """
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """See above."""
+        ...
 
     def sample(self, number: int, device: torch.device) -> Sample:
         """Return the pair of that number, whatever was asked for before."""

@@ -13,6 +13,7 @@ from ..checkpoint import save
 from ..disk import present, written_aside
 from ..job import RegRefineError
 from .recipe import Recipe, code_version
+from .source import Source
 
 FORMAT = 1
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
@@ -22,12 +23,13 @@ class State:
     """The network, the mean of its weights, the optimiser and the step that comes next.
 
     Args:
-        data: the fingerprint of the pairs.
+        source: of the pairs; its fingerprint and preprocessing are written down.
     """
 
-    def __init__(self, recipe: Recipe, data: str, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, source: Source, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.data, self.step = recipe, data, 0
+        self.recipe, self.data, self.step = recipe, source.fingerprint(), 0
+        self.preprocessing = dict(source.preprocessing)
         self.network = weights.build(recipe.network, recipe.options).to(device).train()
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
@@ -60,12 +62,13 @@ class State:
         with written_aside(folder / STATE) as aside:
             torch.save(content, aside)
         more = {
+            "preprocessing": self.preprocessing,
             "training": {
                 "recipe": self.recipe.to_json(),
                 "steps_done": self.step,
                 "data": self.data,
                 "code": content["code"],
-            }
+            },
         }
         save(folder / WEIGHTS, self.mean, self.recipe.network, self.recipe.options, more)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,12 +77,18 @@ class SyntheticPairs:
         synthesis: what they are like.
         maps: label maps (D, H, W) of the synthesis's shape, whole numbers from 0; none: random
             shapes, new ones for every pair.
+        preprocessing: what the maps' grid asks of images (see source.Source).
 
     Raises:
         RegRefineError: a map of another shape, or `across` with fewer than two maps.
     """
 
-    def __init__(self, synthesis: Synthesis, maps: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        synthesis: Synthesis,
+        maps: Sequence[Tensor] = (),
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
         for labels in maps:
             if tuple(labels.shape) != tuple(synthesis.shape):
                 raise RegRefineError(
@@ -91,6 +98,7 @@ class SyntheticPairs:
         if synthesis.across and len(maps) < 2:
             raise RegRefineError(f"across: needs two label maps or more, got {len(maps)}")
         self.synthesis, self.maps = synthesis, list(maps)
+        self.preprocessing = dict(preprocessing or {})
         counts = [int(labels.max()) + 1 for labels in maps]
         self.count = max(counts, default=synthesis.labels)
 

@@ -1,0 +1,134 @@
+"""regrefine train FOLDER [--labels FILE ...] [--images FILE ...]"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..job import DEVICES, INTENSITIES, RegRefineError
+from .terminal import Bar, say
+
+if TYPE_CHECKING:
+    from ..training.source import Sample, Source
+
+# pairs of these numbers are for validation; no training gets so far
+FIRST_VALIDATION_PAIR = 10**9
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="to write to; what it holds already is gone on with"
+    )
+    pairs = parser.add_argument_group("pairs (neither labels nor images: random shapes)")
+    pairs.add_argument(
+        "--labels", nargs="+", default=[], metavar="FILE",
+        help="label maps: alone, what synthetic images are made of; or one per image",
+    )  # fmt: skip
+    pairs.add_argument("--images", nargs="+", default=[], metavar="FILE", help="scans to pair")
+    pairs.add_argument("--hold-out", type=int, default=0, metavar="N",
+                       help="keep the last N files for validation")  # fmt: skip
+    pairs.add_argument("--shape", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"),
+                       help="voxels (96 96 96)")  # fmt: skip
+    pairs.add_argument("--spacing", type=float, default=2.0, metavar="MM", help="of the files (2)")
+    pairs.add_argument("--intensity", choices=INTENSITIES, default="minmax", help="of the scans")
+    method = parser.add_argument_group("method")
+    method.add_argument("--network", default="firework-vm", help="see `regrefine list networks`")
+    method.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="of the recipe (steps, stages, similarity, dice_weight, learning_rate, ema ...), "
+        "network.NAME=VALUE of the network, pairs.NAME=VALUE of synthetic pairs",
+    )  # fmt: skip
+    running = parser.add_argument_group("running")
+    running.add_argument("--device", default="auto", help=" | ".join(DEVICES))
+    running.add_argument("--save-every", type=int, default=500, metavar="STEPS", help="(500)")
+    running.add_argument("--minutes", type=float, default=0.0, help="save and end after so long")
+    running.add_argument("--validation", type=int, default=8, metavar="PAIRS",
+                         help="registered at every save (8)")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and say where the weights are."""
+    recipe_settings, options, pair_settings = _settings(arguments.set)
+    if arguments.save_every < 1 or arguments.minutes < 0 or arguments.validation < 0:
+        raise RegRefineError("--save-every is 1 or more; --minutes, --validation not negative")
+    from .. import memory
+    from ..refine.outcome import read_settings
+    from ..training.loop import Run, train
+    from ..training.recipe import Recipe
+
+    recipe = replace(
+        read_settings(Recipe, recipe_settings), network=arguments.network, options=options
+    )
+    memory.keep_freed_memory()
+    source, validation = _pairs(arguments, pair_settings)
+    say(f"{recipe.network}, {recipe.steps} steps, {source.fingerprint()}")
+    bar = Bar()
+    how = Run(arguments.device, arguments.save_every, arguments.minutes, validation, bar)
+    try:
+        weights = train(recipe, source, arguments.folder, how)
+    finally:
+        bar.close()
+    say(str(weights))
+    return 0
+
+
+def _settings(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the settings of the recipe, the network's options and the pairs' settings."""
+    from ..starts.network import option
+
+    recipe: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise RegRefineError(f"--set: NAME=VALUE is needed, got {word!r}")
+        if name.startswith("network."):
+            options[name.removeprefix("network.")] = option(value)
+        elif name.startswith("pairs."):
+            pairs[name.removeprefix("pairs.")] = value
+        else:
+            recipe[name] = value
+    for given, own in ((recipe, ("network", "options")), (pairs, ("shape",))):
+        for name in set(own) & set(given):
+            raise RegRefineError(f"--set {name}: has an argument of its own; see --help")
+    return recipe, options, pairs
+
+
+def _pairs(
+    arguments: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[Source, Sequence[Sample]]:
+    """Return the source, and the pairs of the files held out (or of numbers never reached)."""
+    import torch
+
+    from ..refine.outcome import read_settings
+    from ..training.datasets import Grid, label_maps, scan_pairs
+    from ..training.synthetic import Synthesis, SyntheticPairs
+
+    grid = Grid(tuple(arguments.shape), arguments.spacing)
+    files = len(arguments.images or arguments.labels)
+    held = arguments.hold_out
+    if not 0 <= held <= max(0, files - 1):
+        raise RegRefineError(f"--hold-out: from 0 to {max(0, files - 1)} of the files, got {held}")
+    source: Source
+    held_out: Source
+    if arguments.images:
+        if settings:
+            raise RegRefineError(f"--set pairs.{next(iter(settings))}: scans are as they are")
+        whole = scan_pairs(arguments.images, arguments.labels, grid, arguments.intensity)
+        source = whole.part(0, files - held)
+        held_out = whole.part(files - held, files) if held else source
+        judged = bool(held)
+    else:
+        synthesis = replace(read_settings(Synthesis, settings), shape=grid.shape)
+        maps = label_maps(arguments.labels, grid) if files else []
+        wants = grid.preprocessing() if files else {}
+        source = SyntheticPairs(synthesis, maps[: files - held], wants)
+        held_out = SyntheticPairs(synthesis, maps[files - held :], wants) if held else source
+        judged = True
+    count = arguments.validation if judged else 0
+    numbers = range(FIRST_VALIDATION_PAIR, FIRST_VALIDATION_PAIR + count)
+    return source, [held_out.sample(number, torch.device("cpu")) for number in numbers]
