@@ -76,7 +76,7 @@ def published(pair: Pair, start: Tensor, rate: float, grid_sp: int, steps: int =
         adam.step()
         if n % 2 == 0:
             plateau.step(loss.detach())
-        losses.append(float(loss))
+        losses.append(loss.item())
         rates.append(adam.param_groups[0]["lr"])
         if losses[-1] < least:
             best, least, waited = u.detach().clone(), losses[-1], 0
@@ -142,7 +142,7 @@ def published_without_early_stop(pair: Pair, rate: float, steps: int):
         adam.step()
         if n % 2 == 0:
             plateau.step(loss.detach())
-        losses.append(float(loss))
+        losses.append(loss.item())
         rates.append(adam.param_groups[0]["lr"])
     return losses, rates
 
