@@ -50,19 +50,16 @@ class _Smoothness(torch.autograd.Function):
             step = u.narrow(axis, 1, n - 1) - u.narrow(axis, 0, n - 1)
             if scale != 1:
                 step.mul_(scale)
-            size = step.abs() if power == 1 else step.square()
-            slope = step.sign_() if power == 1 else step.mul_(2)
-            share: Any = 1 / (3 * step.numel())
+            slope = step.sign() if power == 1 else step * 2
+            share = 1 / (3 * step.numel())
             if mask is not None:
                 weights = mask.narrow(axis, 1, n - 1) * mask.narrow(axis, 0, n - 1)
-                size.mul_(weights)
                 slope.mul_(weights)
-                share = 1 / (weights.expand_as(step).sum() * 3).clamp_min(1e-8)
-            total += size.sum() * share
+                share = 1 / max(3 * float(weights.expand_as(step).sum()), 1e-8)
+            total += torch.dot(step.flatten(), slope.flatten()) * (share / power)
             if gradient is not None:
-                slope.mul_(share * scale)
-                gradient.narrow(axis, 1, n - 1).add_(slope)
-                gradient.narrow(axis, 0, n - 1).sub_(slope)
+                gradient.narrow(axis, 1, n - 1).add_(slope, alpha=share * scale)
+                gradient.narrow(axis, 0, n - 1).sub_(slope, alpha=share * scale)
         ctx.gradient = gradient
         return total
 

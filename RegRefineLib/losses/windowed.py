@@ -96,9 +96,12 @@ class WindowedSimilarity:
     def value_and_gradient(self, moving: Tensor, with_gradient: bool) -> tuple[Tensor, Any]:
         """Return the loss and its gradient (D, H, W) by the moving image (None if not wanted)."""
         j = moving if self.window_mask is None else moving * self.window_mask
-        products = torch.stack([j, j * moving, j * self.fixed])
+        products = moving.new_empty((3, *moving.shape))
+        products[0] = j
+        torch.mul(j, moving, out=products[1])
+        torch.mul(j, self.fixed, out=products[2])
         loss = torch.zeros((), dtype=moving.dtype, device=moving.device)
-        gradient: list[Tensor | None] = [None, None, None]
+        gradient: Tensor | None = None
         for (factor, term), fixed_maps, count in zip(
             self.terms, self.fixed_maps, self.counts, strict=True
         ):
@@ -107,14 +110,13 @@ class WindowedSimilarity:
             loss = loss + factor * value / self.total
             if with_gradient:
                 back = window_sum(sums, term.weights)
-                for n in range(3):
-                    have = gradient[n]
-                    gradient[n] = (
-                        back[n] * factor if have is None else have.add_(back[n], alpha=factor)
-                    )
-        if not with_gradient:
+                if gradient is None:
+                    gradient = back.mul_(factor)
+                else:
+                    gradient.add_(back, alpha=factor)
+        if gradient is None:
             return loss, None
-        g1, g2, g3 = (g for g in gradient if g is not None)
+        g1, g2, g3 = gradient.unbind()
         whole = g1.addcmul_(g2, moving, value=2.0).addcmul_(g3, self.fixed)
         if self.window_mask is not None:
             whole.mul_(self.window_mask)
