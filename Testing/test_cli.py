@@ -496,7 +496,7 @@ def test_the_other_commands_tell_mistakes_too(capsys, inputs, mistake):
 
 def as_program(*words) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "RegRefineLib", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_as_a_program_it_registers(inputs, tmp_path):
