@@ -148,6 +148,24 @@ def test_the_loss_is_the_sum_over_both_stages() -> None:
     assert "dice_loss" not in loss(network, sample, dataclasses.replace(recipe, dice_weight=0.0))
 
 
+def test_half_precision_is_for_the_convolutions_and_still_learns() -> None:
+    torch.manual_seed(0)
+    network = FiReworkVM(**SMALL)
+    nn.init.normal_(network.network.flow.weight, std=0.1)
+    sample = PAIRS.sample(0, CPU)
+    found = []
+    for precision in ("float32", "bfloat16"):
+        network.zero_grad()
+        terms = loss(network, sample, dataclasses.replace(TINY, precision=precision))
+        assert {t.dtype for t in terms.values()} == {torch.float32}
+        terms["total"].backward()
+        found.append((terms["total"].item(), network.network.flow.weight.grad.clone()))
+    (full, gradient), (half, other) = found
+    assert half != full
+    assert half == pytest.approx(full, rel=0.02)
+    assert float(torch.cosine_similarity(gradient.flatten(), other.flatten(), dim=0)) > 0.9
+
+
 @torch.no_grad()
 def test_a_plain_network_is_cascaded_on_its_own_output() -> None:
     torch.manual_seed(0)
