@@ -33,7 +33,7 @@ from ..losses.windowed import WindowedSimilarity
 from ..pair import Pair, Report
 from ..resample import coarser
 from ..warp import compose, resize, warp
-from .outcome import Refined, read_settings
+from .outcome import Refined, compared, read_settings
 
 Measure = Callable[[Tensor], Tensor]
 
@@ -107,6 +107,7 @@ class _Descent:
         self.pair, self.options, self.report = pair, options, report
         self.levels = options.level_list()
         self.displacement = start
+        self.mask = compared(pair, start)
         self.history: list[dict[str, float]] = []
         self.total = sum(steps for _, steps in self.levels)
         self.factor = self.levels[0][0]
@@ -119,7 +120,7 @@ class _Descent:
             shape = coarser(self.pair.geometry, spacing).shape
             self.displacement = resize(self.displacement, shape)
             self.factor = factor
-            self._level(_Level(self.pair, shape, self.options), planned, steps)
+            self._level(_Level(self.pair, self.mask, shape, self.options), planned, steps)
             planned += steps
 
     def _level(self, level: _Level, first: int, steps: int) -> None:
@@ -155,10 +156,12 @@ class _Descent:
 class _Level:
     """Both images at one resolution, the similarity to the fixed one, and Adam's moments."""
 
-    def __init__(self, pair: Pair, shape: tuple[int, int, int], options: Pyramid):
+    def __init__(
+        self, pair: Pair, mask: Tensor | None, shape: tuple[int, int, int], options: Pyramid
+    ):
         self.options = options
         self.moving = _at(pair.moving, shape)
-        mask = None if pair.fixed_mask is None else _at(pair.fixed_mask, shape)
+        mask = None if mask is None else _at(mask, shape)
         self.measure = _measure(_at(pair.fixed, shape), mask, options)
         self.first: Tensor | None = None
         self.second: Tensor | None = None
