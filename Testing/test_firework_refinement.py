@@ -17,6 +17,7 @@ from RegRefineLib.networks.firework import FiReworkVM
 from RegRefineLib.networks.voxelmorph import VoxelMorph
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.firework import refine
+from RegRefineLib.starts.network import predict
 from RegRefineLib.starts.network_grid import network_grid
 from RegRefineLib.warp import warp
 
@@ -137,6 +138,22 @@ def test_what_a_user_can_do_wrong_is_a_sentence(weights: str, pair: Pair, tmp_pa
     ):
         with pytest.raises(RegRefineError, match=sentence):
             refine(pair, pair.zero(), settings, ignore)
+
+
+@pytest.mark.parametrize("after", ["reg-ttr", "pyramid"])
+def test_as_a_start_it_takes_its_steps_and_another_refinement_finishes(
+    network: FiReworkVM, weights: str, pair: Pair, after: str
+) -> None:
+    start = predict(pair, {"weights": weights, "steps": "3"}, ignore)
+    with torch.no_grad():
+        *_, third = islice(network.following(pair.moving, pair.fixed), 3)
+    assert torch.equal(start, third)
+    settings = {"steps": 2} if after == "reg-ttr" else {"levels": "1:2"}
+    finished = registry.find("refinement", after)(pair, start, settings, ignore)
+    assert finished.history
+    assert not torch.equal(finished.displacement, start)
+    again = refine(pair, finished.displacement, {"weights": weights, "steps": 1, **ALL}, ignore)
+    assert not torch.equal(again.displacement, finished.displacement)
 
 
 def test_the_registry_finds_it() -> None:
