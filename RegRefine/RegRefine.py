@@ -117,8 +117,8 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
 
     def cleanup(self):
         """End the worker: the module is reloaded or Slicer closes."""
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
         self.results.leave()
         self.logic.onState = ignore
         self.logic.close()
