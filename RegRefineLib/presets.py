@@ -23,7 +23,7 @@ _PYRAMID = {"affine": "affine", "backbone": "none", "refinement": "pyramid", "in
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(
-        "the best there is in half a minute: affine, then diffeomorphic descent to full resolution",
+        "affine, then diffeomorphic descent to full resolution: good and quick",
         {**_PYRAMID, "settings": {"levels": "4:40 2:30 1:5"}},
     ),
     "fast": Preset(
