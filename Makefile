@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test lint clean panel test-slicer
 
 venv: $(STAMP)
 
@@ -27,6 +27,18 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# A preview of the Slicer panel in a window; PNG=file writes a picture instead.
+panel: venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[panel]"
+	$(BIN)/python Testing/panel_preview.py $(if $(PNG),--png "$(PNG)") $(PANEL)
+
+# The module's self tests in a real Slicer, with PyTorch in its Python: SLICER=/path/to/Slicer
+test-slicer:
+	@test -n "$(SLICER)" || { echo "give the program: make test-slicer SLICER=/path/to/Slicer"; exit 2; }
+	REGREFINE_REQUIRE_RUN=1 "$(SLICER)" --testing --no-splash --no-main-window \
+	  --disable-cli-modules --additional-module-paths "$(CURDIR)/RegRefine" \
+	  --python-script "$(CURDIR)/Testing/slicer_tests.py"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -36,9 +36,11 @@ class Knobs(NamedTuple):
 # The defaults are those of the refinements' own settings, whose files need torch (tested).
 KNOBS: dict[str, Knobs] = {
     "none": Knobs(),
+    PYRAMID: Knobs(Knob("steps", 0), Knob("force_sigma", 1.0), Knob("similarity", "ncc")),
     "reg-ttr": Knobs(Knob("steps", 10), Knob("smooth_weight", 1.0), Knob("similarity", "ncc+ssim")),
     "convexadam-adam": Knobs(Knob("steps", 80), Knob("smoothness", 1.25)),
-    NETWORK_IO: Knobs(
+    "firework": Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
+    "network-io": Knobs(
         Knob("steps", 50), Knob("regulariser_weight", 1.5), Knob("similarity", "lncc")
     ),
     FIREWORK: Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
@@ -164,8 +166,31 @@ def knobsOf(job: Job) -> Knobs:
 
 def stepsOf(job: Job) -> int:
     """Return how many steps the job's refinement takes at most; 0 for none or not known."""
+    whole = resolve(job)
     knob = knobsOf(job).steps
-    return 0 if knob is None else int(resolve(job).settings.get(knob.name, knob.default))
+    given = 0 if knob is None else int(whole.settings.get(knob.name, knob.default))
+    if whole.refinement == PYRAMID and not given:
+        return sum(steps for _, steps in _levels(whole))
+    return given
+
+
+def effortOf(job: Job) -> float:
+    """Return the steps of the refinement, each counted by the share of voxels it works on."""
+    whole = resolve(job)
+    if whole.refinement != PYRAMID:
+        return float(stepsOf(job))
+    levels = _levels(whole)
+    share = stepsOf(job) / max(1, sum(steps for _, steps in levels))
+    return share * sum(steps / factor**3 for factor, steps in levels)
+
+
+def _levels(whole: Job) -> list[tuple[float, int]]:
+    """Return the pyramid's levels, [(factor, steps), ...]; none where the setting is not one."""
+    parts = [part.split(":") for part in str(whole.settings.get("levels", LEVELS)).split()]
+    try:
+        return [(max(1.0, float(factor)), int(steps)) for factor, steps in parts]
+    except ValueError:
+        return []
 
 
 def needsWeights(job: Job) -> bool:
