@@ -76,6 +76,7 @@ def test_a_head_of_zeros_leaves_the_field_at_zero(
             assert not bool(field.any())
 
 
+@both
 @torch.no_grad()
 def test_one_step_is_the_first_stage(network: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     moving, fixed = images
@@ -85,7 +86,6 @@ def test_one_step_is_the_first_stage(network: nn.Module, images: tuple[Tensor, T
     assert torch.equal(network(moving, fixed), stage)
 
 
-@both
 @torch.no_grad()
 def test_each_step_subtracts_what_the_network_says(
     network: nn.Module, images: tuple[Tensor, Tensor]
