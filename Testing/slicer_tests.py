@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 
 import slicer
+
 from RegRefine import RegRefineTest
 
 suite = unittest.defaultTestLoader.loadTestsFromTestCase(RegRefineTest)
