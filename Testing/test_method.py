@@ -22,6 +22,7 @@ from RegRefineBridge.method import (  # noqa: E402
     Choices,
     UserPreset,
     describe,
+    effortOf,
     jobOf,
     missingWeights,
     needsWeights,
@@ -68,6 +69,14 @@ def test_another_refinement_lets_go_of_settings_it_does_not_know():
     assert job(preset="mine", refinement="none", steps=9, similarity="ncc").settings == {}
 
 
+def test_the_panel_s_default_of_levels_is_the_pyramid_s_own():
+    from RegRefineBridge.method import LEVELS
+
+    from RegRefineLib.refine.pyramid import Pyramid
+
+    assert Pyramid().levels == LEVELS
+
+
 def test_weights_go_where_a_network_is():
     made = job(backbone="network", model="unigradicon", refinement="network-io")
     assert made.backbone_settings["weights"] == "unigradicon"
@@ -110,6 +119,17 @@ def test_steps_and_words_of_a_job():
     words = describe(Job(affine="rigid", refinement="reg-ttr", working_spacing_mm=2.0))
     assert words == "rigid, reg-ttr (10 steps), 2 mm voxels"
     assert "resampling" in describe(Job(affine="none", backbone="none", refinement="none"))
+
+
+def test_a_pyramid_s_steps_are_those_of_its_levels_and_coarse_ones_are_cheap():
+    levels = Job(refinement="pyramid", settings={"levels": "4:64 2:16 1:10"})
+    assert stepsOf(levels) == 90
+    assert effortOf(levels) == pytest.approx(1 + 2 + 10)
+    half = levels.replaced(settings={**levels.settings, "steps": 45})
+    assert stepsOf(half) == 45
+    assert effortOf(half) == pytest.approx(6.5)
+    assert effortOf(Job(refinement="reg-ttr")) == 10
+    assert stepsOf(levels.replaced(settings={"levels": "nonsense"})) == 0
 
 
 def test_presets_of_one_s_own_survive_their_file(tmp_path):

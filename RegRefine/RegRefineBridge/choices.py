@@ -53,7 +53,6 @@ def readable(name: str) -> str:
         "syn": _("SyN (needs antspyx)"),
         "pyramid": _("Coarse to fine, diffeomorphic"),
         "reg-ttr": _("Reg-TTR"),
-        "firework": _("FiRework network"),
         "network-io": _("Network, trained on for this pair"),
         "firework": _("FiRework: the network goes on from the start"),
         "ncc+ssim": _("NCC + SSIM"),

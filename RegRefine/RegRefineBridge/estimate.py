@@ -16,7 +16,7 @@ from RegRefineLib.job import Job
 from RegRefineLib.presets import resolve
 
 from .contracts import PairSize
-from .method import stepsOf
+from .method import effortOf, stepsOf
 from .progress import timeWords
 from .runs import Run
 from .texts import _
@@ -95,7 +95,7 @@ def _alike(run: Run, job: Job) -> bool:
 def _scaled(run: Run, size: PairSize, job: Job, voxels: int) -> Estimate:
     before = workingVoxels(run.size, run.job.working_spacing_mm)
     ratio, whole = voxels / before, size.fixedVoxels / run.size.fixedVoxels
-    steps = stepsOf(job) / (stepsOf(run.job) or 1) if stepsOf(job) else 1.0
+    steps = effortOf(job) / (effortOf(run.job) or 1.0) if effortOf(job) else 1.0
     factors = {"refine": ratio * steps, "start": ratio, "affine": 1.0}
     seconds = sum(spent * factors.get(stage, whole) for stage, spent in run.seconds.items())
     peak = float(run.record.get("peak_memory_mb") or 0.0)
@@ -108,8 +108,9 @@ def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
     if start is None or step is None:
         return None
     affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
-    total = _line(affine, size.fixedVoxels) + _line(start, voxels)
-    return total + stepsOf(job) * _line(step, voxels) + _line(FINISH_S, size.fixedVoxels)
+    refine = step[0] * stepsOf(job) + step[1] * effortOf(job) * voxels / 1e6
+    ends = _line(affine, size.fixedVoxels) + _line(FINISH_S, size.fixedVoxels)
+    return ends + _line(start, voxels) + refine
 
 
 def _line(constants: tuple[float, float], voxels: int) -> float:

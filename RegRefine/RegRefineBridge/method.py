@@ -16,6 +16,7 @@ from RegRefineLib.presets import PRESETS, resolve
 
 NETWORK, NETWORK_IO, FIREWORK = "network", "network-io", "firework"
 WITH_NETWORK = (NETWORK_IO, FIREWORK)  # refinements that need weights of their own
+PYRAMID, LEVELS = "pyramid", "4:40 2:30 1:5"
 
 
 class Knob(NamedTuple):
@@ -39,8 +40,7 @@ KNOBS: dict[str, Knobs] = {
     PYRAMID: Knobs(Knob("steps", 0), Knob("force_sigma", 1.0), Knob("similarity", "ncc")),
     "reg-ttr": Knobs(Knob("steps", 10), Knob("smooth_weight", 1.0), Knob("similarity", "ncc+ssim")),
     "convexadam-adam": Knobs(Knob("steps", 80), Knob("smoothness", 1.25)),
-    "firework": Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
-    "network-io": Knobs(
+    NETWORK_IO: Knobs(
         Knob("steps", 50), Knob("regulariser_weight", 1.5), Knob("similarity", "lncc")
     ),
     FIREWORK: Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
@@ -119,7 +119,8 @@ def jobOf(choices: Choices, catalogue: Catalogue) -> Job:
         RegRefineError: the preset is not known, or a value is not allowed.
     """
     base = catalogue.job(choices.preset)
-    changes: dict[str, Any] = {"device": choices.device or base.device}
+    device = choices.device if choices.device != "auto" else base.device
+    changes: dict[str, Any] = {"device": device}
     for name in ("affine", "backbone", "refinement", "intensity"):
         if getattr(choices, name):
             changes[name] = getattr(choices, name)
