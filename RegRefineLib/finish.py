@@ -45,7 +45,7 @@ class Finish:
             )
         field = self._whole_field(displacement)
         inverse, residual = self._inverse(displacement) if job.inverse else (None, None)
-        warped = resample(self.moving, self.fixed.geometry, field)
+        warped = self._image(field)
         labels = self._labels(field)
         before, linear = self._starting_figures()
         return {
@@ -104,6 +104,11 @@ class Finish:
         scale = np.float32(np.linalg.det(self.matrix[:3, :3]))
         return Volume(determinant * scale, self.fixed.geometry)
 
+    def _image(self, mapping: DisplacementField | FloatArray | None) -> Volume:
+        """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
+        lowest = float(self.moving.array.min())
+        return resample(self.moving, self.fixed.geometry, mapping, outside=lowest)
+
     def _labels(self, mapping: DisplacementField | FloatArray | None) -> Volume | None:
         labels = self.extras.moving_labels
         if labels is None:
@@ -114,11 +119,11 @@ class Finish:
         """Return the figures of the pair as it came and after the linear part."""
         grid = self.fixed.geometry
         still = DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
-        before = self._figures(still, resample(self.moving, grid), self._labels(None))
+        before = self._figures(still, self._image(None), self._labels(None))
         if not self.is_linear:
             return before, before
         affine = DisplacementField.from_affine(self.matrix, grid)
-        moved = resample(self.moving, grid, self.matrix)
+        moved = self._image(self.matrix)
         return before, self._figures(affine, moved, self._labels(self.matrix))
 
     def _figures(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Figures:
