@@ -68,6 +68,9 @@ class Finish:
             start, end = (_mean(outcome[when].get(name)) for when in ("affine_only", "after"))
             if start is not None and end is not None and sign * (end - start) < -1e-3:
                 sentences.append(f"{name} is worse after refinement ({start:.3f} -> {end:.3f})")
+        residual = outcome["inverse_residual_mm"]
+        if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
+            sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
         return sentences
 
     def _whole_field(self, displacement: Tensor) -> DisplacementField:

@@ -172,22 +172,23 @@ def integrate(velocity: Tensor, steps: int = 7, *, padding: str = "zeros") -> Te
     return displacement
 
 
-def invert(displacement: Tensor, steps: int = 30, tolerance_voxels: float = 1e-3) -> Tensor:
-    """Return v with x + v(x) = the inverse of x + u(x), by the fixed point v <- -u(x + v).
+def invert(displacement: Tensor, steps: int = 50, tolerance_voxels: float = 1e-3) -> Tensor:
+    """Return v with x + v(x) = the inverse of x + u(x), by a damped fixed point.
 
-    The best iterate (least mean residual) is kept, so a field with folds gives the best that can be
-    had; measure it with `inverse_residual`.
+    v <- (v - u(x + v)) / 2: the whole step would run away where u changes by more than a voxel
+    from one voxel to the next. The best iterate (least mean residual) is kept, so a field with
+    folds gives the best that can be had; measure it with `inverse_residual`.
     """
     best = inverse = -displacement
     least = float("inf")
     for _ in range(steps):
         residual = inverse + warp(displacement, inverse, padding="border")
-        worst = float(residual.abs().mean())
-        if worst < least:
-            least, best = worst, inverse
+        mean = float(residual.abs().mean())
+        if mean < least:
+            least, best = mean, inverse
         if float(residual.abs().max()) < tolerance_voxels:
             break
-        inverse = inverse - residual
+        inverse = inverse - 0.5 * residual
     return best
 
 

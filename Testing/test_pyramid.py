@@ -105,7 +105,10 @@ def test_stop_keeps_what_there_is():
 
 
 def test_steps_are_dealt_out_in_the_levels_proportions():
-    assert Pyramid(levels="4:40 2:30 1:10", steps=8).level_list() == [(4, 4), (2, 3), (1, 1)]
+    levels = "4:40 2:30 1:10"
+    assert Pyramid(levels=levels, steps=8).level_list() == [(4, 4), (2, 3), (1, 1)]
+    assert sum(steps for _, steps in Pyramid(levels=levels, steps=2).level_list()) == 2
+    assert sum(steps for _, steps in Pyramid(levels=levels, steps=0).level_list()) == 0
 
 
 @pytest.mark.parametrize("levels", ["", "4", "4:x", "0.5:10", "2:-1"])

@@ -37,7 +37,7 @@ class Knobs(NamedTuple):
 # The defaults are those of the refinements' own settings, whose files need torch (tested).
 KNOBS: dict[str, Knobs] = {
     "none": Knobs(),
-    PYRAMID: Knobs(Knob("steps", 0), Knob("force_sigma", 1.0), Knob("similarity", "ncc")),
+    PYRAMID: Knobs(Knob("steps", -1), Knob("force_sigma", 1.0), Knob("similarity", "ncc")),
     "reg-ttr": Knobs(Knob("steps", 10), Knob("smooth_weight", 1.0), Knob("similarity", "ncc+ssim")),
     "convexadam-adam": Knobs(Knob("steps", 80), Knob("smoothness", 1.25)),
     NETWORK_IO: Knobs(
@@ -170,7 +170,7 @@ def stepsOf(job: Job) -> int:
     whole = resolve(job)
     knob = knobsOf(job).steps
     given = 0 if knob is None else int(whole.settings.get(knob.name, knob.default))
-    if whole.refinement == PYRAMID and not given:
+    if whole.refinement == PYRAMID and given < 0:
         return sum(steps for _, steps in _levels(whole))
     return given
 

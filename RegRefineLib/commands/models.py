@@ -44,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fetched(name: str, agreed: bool) -> Path:
     """Fetch with a bar; --yes answers the question of the download, not one about its hash."""
-    from .. import store
+    from .. import catalogue, store
 
+    catalogue.find_model(name)  # before there is a bar
     questions = 0
 
     def consent(question: str) -> bool:

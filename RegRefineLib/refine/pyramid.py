@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class Pyramid:
 
     Attributes:
         levels: "factor:steps ...": voxels that many times the smallest, and how many steps.
-        steps: all steps together, dealt out in the proportions of `levels`; 0: as they stand there.
+        steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
         similarity: ncc, or a name of `regrefine list similarities` (mind for other modalities).
         window: width of the correlation's window in voxels of the level.
         step: length of a step in voxels of the level; it falls to `last_step` of that at the end.
@@ -55,7 +56,7 @@ class Pyramid:
     """
 
     levels: str = "4:40 2:30 1:5"
-    steps: int = 0
+    steps: int = -1
     similarity: str = "ncc"
     window: int = 7
     step: float = 0.5
@@ -78,10 +79,12 @@ class Pyramid:
             raise RegRefineError(
                 f"setting levels: 'factor:steps ...' with factors from 1 on, got {self.levels!r}"
             )
-        if not self.steps:
+        if self.steps < 0:
             return levels
         share = self.steps / max(1, sum(steps for _, steps in levels))
-        return [(factor, max(1, round(steps * share))) for factor, steps in levels]
+        ends = [round(share * end) for end in accumulate(steps for _, steps in levels)]
+        starts = [0, *ends]
+        return [(levels[n][0], end - starts[n]) for n, end in enumerate(ends)]
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
