@@ -25,12 +25,18 @@ from .texts import _
 AFFINE_S = {"none": (0.0, 0.0), "centre": (0.5, 0.0)}
 SEARCHED_AFFINE_S = (6.0, 5.0)
 START_S = {"none": (0.0, 0.0), "initial": (0.0, 0.5), "convexadam": (0.5, 0.8)}
-STEP_S = {"none": (0.0, 0.0), "reg-ttr": (0.0, 0.6), "convexadam-adam": (0.05, 0.2)}
-FINISH_S = (0.1, 4.5)
+STEP_S = {
+    "none": (0.0, 0.0),
+    "pyramid": (0.003, 0.45),
+    "reg-ttr": (0.0, 0.6),
+    "convexadam-adam": (0.05, 0.2),
+}
+MIND_FACTOR = 3.0  # a step that compares MIND features instead of intensities
+FINISH_S = (0.1, 3.5)
 # MB: of the process with torch and its libraries loaded, and bytes a voxel on top of it
 BASE_MB = 450.0
 START_BYTES = {"none": 120.0, "initial": 140.0, "convexadam": 160.0}
-STEP_BYTES = {"none": 180.0, "reg-ttr": 360.0, "convexadam-adam": 160.0}
+STEP_BYTES = {"none": 180.0, "pyramid": 220.0, "reg-ttr": 360.0, "convexadam-adam": 160.0}
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,7 @@ def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
         return None
     affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
     refine = step[0] * stepsOf(job) + step[1] * effortOf(job) * voxels / 1e6
+    refine *= MIND_FACTOR if job.settings.get("similarity") == "mind" else 1.0
     ends = _line(affine, size.fixedVoxels) + _line(FINISH_S, size.fixedVoxels)
     return ends + _line(start, voxels) + refine
 
