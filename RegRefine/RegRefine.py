@@ -117,6 +117,8 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
 
     def cleanup(self):
         """End the worker: the module is reloaded or Slicer closes."""
+        if self.logic is None:  # setup did not get that far
+            return
         self.setParameterNode(None)
         self.removeObservers()
         self.results.leave()

@@ -154,11 +154,7 @@ class QCheckBox(QAbstractButton):
 
 
 class QLabel(QWidget):
-    PROPERTIES: ClassVar = {"text": "", "pixmap": None, "size": None}
-
-    def __init__(self, *_):
-        super().__init__()
-        self._values["size"] = QSize()
+    PROPERTIES: ClassVar = {"text": "", "pixmap": None, "width": 300, "height": 60}
 
     def clear(self):
         self.text = ""
@@ -334,14 +330,6 @@ def processEvents() -> None:
         if timer.active and time.monotonic() >= timer.due:
             timer.start()
             timer.timeout()
-
-
-class QSize:
-    def width(self):
-        return 300
-
-    def height(self):
-        return 60
 
 
 class QSettings:

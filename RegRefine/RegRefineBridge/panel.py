@@ -151,9 +151,7 @@ class Panel:
         if len(losses) < 2:
             label.clear()
             return
-        size = label.size
-        size = size() if callable(size) else size  # a property in PythonQt
-        width, height = max(40, size.width()), max(30, size.height())
+        width, height = max(40, _plain(label.width)), max(30, _plain(label.height))
         pixmap = qt.QPixmap(width, height)
         pixmap.fill(qt.QColor(0, 0, 0, 0))
         painter = qt.QPainter()
@@ -168,6 +166,11 @@ class Panel:
                 painter.drawLine(int(x0), int(y0), int(x1), int(y1))
         painter.end()
         label.setPixmap(pixmap)
+
+
+def _plain(value: Any) -> int:
+    """Return a property's value, which PySide6 has as a method and PythonQt as an attribute."""
+    return int(value() if callable(value) else value)
 
 
 def _columns() -> dict[str, str]:
