@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .disk import cannot_write
-from .files import LabelMap, write_labels, write_volume
+from .formats.disk import cannot_write
+from .formats.files import LabelMap, write_labels, write_volume
+from .formats.transforms import write_affine, write_field
 from .job import RegRefineError, Result
-from .transforms import write_affine, write_field
 
 
 def write_result(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from . import memory, registry
 from .affine import align
-from .files import check_image
 from .finish import Finish
+from .formats.files import check_image
 from .geometry import DisplacementField, FloatArray, Volume
 from .job import Extras, Job, Progress, RegRefineError, Result, Stopped
 from .monitor import Monitor

@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from .formats.lps import affine_to_transform, field_to_image, from_image, grid_of, to_image
 from .geometry import DisplacementField, FloatArray, Geometry, Volume
-from .lps import affine_to_transform, field_to_image, from_image, grid_of, to_image
 
 INTERPOLATIONS = {
     "linear": sitk.sitkLinear,

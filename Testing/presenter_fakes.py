@@ -15,9 +15,9 @@ from RegRefineBridge.transports import ignore  # noqa: E402
 from RegRefineBridge.worker import Failure  # noqa: E402
 from worker_behaviours import result_of  # noqa: E402
 
-from RegRefineLib.exchange import read_job, write_result  # noqa: E402
 from RegRefineLib.geometry import Geometry, Volume  # noqa: E402
 from RegRefineLib.job import Extras, RegRefineError  # noqa: E402
+from RegRefineLib.worker.exchange import read_job, write_result  # noqa: E402
 
 GRID = Geometry((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
 

@@ -15,10 +15,10 @@ from RegRefineBridge.transforms import initialFromNode
 from RegRefineBridge.transports import SubprocessTransport
 from RegRefineBridge.worker import WorkerClient
 
-from RegRefineLib.exchange import read_result, write_job
+from RegRefineLib.formats.lps import from_image
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Extras, Job
-from RegRefineLib.lps import from_image
+from RegRefineLib.worker.exchange import read_result, write_job
 
 FIXED, MOVING = "hippocampus_001", "hippocampus_003"
 JOB = Job(affine="none", device="cpu")

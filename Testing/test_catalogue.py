@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from RegRefineLib import catalogue as module
-from RegRefineLib.catalogue import Preprocessing, catalogue, find_model, status
 from RegRefineLib.job import INTENSITIES, RegRefineError
 from RegRefineLib.registry import NETWORKS
+from RegRefineLib.weights import catalogue as module
+from RegRefineLib.weights.catalogue import Preprocessing, catalogue, find_model, status
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 SCHEMA = json.loads((MODELS / "models.schema.json").read_text())

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from RegRefineLib.checkpoint import fit, read, save
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
+from RegRefineLib.weights.checkpoint import fit, read, save
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
 

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 import torch
 from small import bend, grid, image_on, labels_on
 
-from RegRefineLib import cli, files, landmarks, transforms
+from RegRefineLib import cli
+from RegRefineLib.formats import files, landmarks, transforms
 from RegRefineLib.geometry import DisplacementField, Volume
 from RegRefineLib.job import Cancelled
 

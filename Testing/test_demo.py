@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from RegRefineLib import demo, samples
-from RegRefineLib.files import read_labels, read_volume
+from RegRefineLib.formats.files import read_labels, read_volume
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.samples import Sample
+from RegRefineLib.samples import demo, pairs
+from RegRefineLib.samples.pairs import Sample
 
 GRID = Geometry((28, 30, 32), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -32,7 +32,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Sample(
         fixed[0], moving[0], fixed[1], moving[1], {5: "liver"}, ("made here, no licence",)
     )
-    monkeypatch.setattr(samples, "fetch", lambda *_, **__: pair)
+    monkeypatch.setattr(pairs, "fetch", lambda *_, **__: pair)
     plan = demo._PLANS["chest"]
     quick = plan.job.replaced(affine="centre")  # the search for the linear part has its own tests
     monkeypatch.setitem(demo._PLANS, "chest", plan._replace(job=quick))
@@ -59,7 +59,7 @@ def test_the_demo_registers_measures_writes_and_draws(tmp_path: Path) -> None:
 def test_every_sample_has_a_plan_that_a_preset_knows() -> None:
     from RegRefineLib.presets import resolve
 
-    assert set(demo._PLANS) == set(samples.names())
+    assert set(demo._PLANS) == set(pairs.names())
     for plan in demo._PLANS.values():
         assert resolve(plan.job).refinement != "none"
 

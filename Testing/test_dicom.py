@@ -5,10 +5,10 @@ import pytest
 import SimpleITK as sitk
 from analytic import centred, rotation, volume_on
 
-from RegRefineLib.files import read_volume
+from RegRefineLib.formats.files import read_volume
+from RegRefineLib.formats.lps import to_image
 from RegRefineLib.geometry import Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.lps import to_image
 
 GRID = centred((6, 7, 8), np.array([1.0, 2, 3]), rotation(np.array([0.3, -0.2, 0.5])))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from RegRefineLib.disk import ending_of, present, quiet, written_aside
+from RegRefineLib.formats.disk import ending_of, present, quiet, written_aside
 from RegRefineLib.job import RegRefineError
 
 

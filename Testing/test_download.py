@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 from http_files import Served, serving
 
-from RegRefineLib import download as module
-from RegRefineLib.download import check_address, download
 from RegRefineLib.job import RegRefineError
+from RegRefineLib.weights import download as module
+from RegRefineLib.weights.download import check_address, download
 
 CONTENT = bytes(range(256)) * 4000
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mrml import DIRECTIONS, addLinear, addTransform, addVolume, newScene, rigid, thinPlate
 
-from RegRefineLib.files import read_labels, read_volume
+from RegRefineLib.formats.files import read_labels, read_volume
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job
 

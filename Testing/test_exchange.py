@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from RegRefineLib.exchange import read_job, read_result, write_job, write_result
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 from RegRefineLib.job import Extras, Job, RegRefineError, Result
+from RegRefineLib.worker.exchange import read_job, read_result, write_job, write_result
 
 AFFINE = np.array(
     [[0.0, 1.1, 0.1, -7.0], [2.0, 0.0, 0.0, 5.0], [0.0, 0.2, 3.0, 1 / 3], [0, 0, 0, 1]]

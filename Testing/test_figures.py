@@ -11,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from RegRefineLib import charts, figures, panels
-from RegRefineLib.figures import Comparison
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.slices import planes
+from RegRefineLib.pictures import charts, figures, panels
+from RegRefineLib.pictures.figures import Comparison
+from RegRefineLib.pictures.slices import planes
 
 GRID = Geometry.from_parts((10, 24, 20), (1.0, 1.5, 5.0), np.diag([-1, -1, 1]), (3, 4, 5))
 

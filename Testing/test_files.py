@@ -11,7 +11,7 @@ from analytic import centred, geometries, rotation, volume_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from RegRefineLib.files import (
+from RegRefineLib.formats.files import (
     LabelMap,
     check_image,
     read_labels,
@@ -214,10 +214,10 @@ def test_unknown_endings_are_refused_before_anything_is_written(ending, tmp_path
 WRITE_LIMITED = """
 import resource, sys
 import numpy as np
-from RegRefineLib.files import write_volume
+from RegRefineLib.formats.files import write_volume
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.transforms import write_field
+from RegRefineLib.formats.transforms import write_field
 grid = Geometry((20, 21, 22), np.eye(4))
 noise = np.random.default_rng(0).normal(size=(20, 21, 22, 3))
 for limit in (1000, 60000):

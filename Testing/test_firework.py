@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from RegRefineLib.checkpoint import save
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks import firework
 from RegRefineLib.networks.firework import FiReworkTM, FiReworkVM
 from RegRefineLib.warp import warp
-from RegRefineLib.weights import build, load
+from RegRefineLib.weights.checkpoint import save
+from RegRefineLib.weights.load import build, load
 
 SMALL = {"encoder": [4, 4], "decoder": [4, 4, 4]}
 TINY = {"size": "tiny", "window": [2, 2, 2]}

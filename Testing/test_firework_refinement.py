@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from RegRefineLib import registry
-from RegRefineLib.catalogue import Preprocessing
-from RegRefineLib.checkpoint import save
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import Progress, RegRefineError, Stopped
 from RegRefineLib.networks.firework import FiReworkVM
@@ -20,6 +18,8 @@ from RegRefineLib.refine.firework import refine
 from RegRefineLib.starts.network import predict
 from RegRefineLib.starts.network_grid import network_grid
 from RegRefineLib.warp import warp
+from RegRefineLib.weights.catalogue import Preprocessing
+from RegRefineLib.weights.checkpoint import save
 
 SMALL = {"encoder": [4, 4], "decoder": [4, 4, 4]}
 SHAPE = (8, 12, 16)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from RegRefineLib.freesurfer import read_mgz
+from RegRefineLib.formats.freesurfer import read_mgz
 from RegRefineLib.job import RegRefineError
 
 CORONAL = [[-1, 0, 0], [0, 0, -1], [0, 1, 0]]

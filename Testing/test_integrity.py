@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from RegRefineLib.integrity import flaw_of
+from RegRefineLib.formats.integrity import flaw_of
 
 
 @pytest.fixture(params=[".nii", ".nii.gz", "-packed.nrrd", "-packed.mha"])

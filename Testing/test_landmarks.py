@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from RegRefineLib.formats.landmarks import read_landmarks, write_landmarks
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.landmarks import read_landmarks, write_landmarks
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 names = st.text("aZ9 ,;\"'#=:|\\äß漢", max_size=12)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from RegRefineLib.catalogue import Preprocessing
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.starts.network_grid import levelled, network_grid
 from RegRefineLib.warp import resize, warp
+from RegRefineLib.weights.catalogue import Preprocessing
 
 ORIENTATIONS = [
     "".join(letters)

@@ -8,8 +8,6 @@ import torch
 from torch import nn
 
 from RegRefineLib import registry
-from RegRefineLib.catalogue import Preprocessing
-from RegRefineLib.checkpoint import save
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import Cancelled, RegRefineError, Stopped
 from RegRefineLib.networks.rdp import RDP
@@ -19,6 +17,8 @@ from RegRefineLib.refine.network_io import NetworkIO, find, gradicon, optimise, 
 from RegRefineLib.starts.network import predict
 from RegRefineLib.starts.network_grid import network_grid
 from RegRefineLib.warp import warp
+from RegRefineLib.weights.catalogue import Preprocessing
+from RegRefineLib.weights.checkpoint import save
 
 SHAPE = (16, 16, 16)
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from RegRefineLib import catalogue
-from RegRefineLib.checkpoint import save
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import Progress, RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
@@ -16,6 +14,8 @@ from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.registry import STARTS, find
 from RegRefineLib.starts.network import predict, wanted
 from RegRefineLib.warp import warp
+from RegRefineLib.weights import catalogue
+from RegRefineLib.weights.checkpoint import save
 
 SMALL = {"encoder": [4, 4], "decoder": [4, 4, 4]}
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from RegRefineLib.catalogue import Preprocessing
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.registry import NETWORKS, find
 from RegRefineLib.starts import network as start
-from RegRefineLib.weights import Loaded, build
+from RegRefineLib.weights.catalogue import Preprocessing
+from RegRefineLib.weights.load import Loaded, build
 
 NARROW = {"encoder": [4, 4, 4, 4], "decoder": [4, 4, 4, 4, 4]}
 # the smallest that each constructor offers; a row that is not here is tested as it comes

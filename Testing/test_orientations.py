@@ -17,11 +17,11 @@ from analytic import (
     volume_on,
 )
 
-from RegRefineLib.files import read_volume, write_volume
+from RegRefineLib.formats.files import read_volume, write_volume
+from RegRefineLib.formats.transforms import read_transform, write_affine, write_field
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.resample import resample
-from RegRefineLib.transforms import read_transform, write_affine, write_field
 from RegRefineLib.warp import from_millimetres, to_millimetres, warp
 
 EVERY = range(len(ORIENTATIONS))

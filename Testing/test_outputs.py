@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from small import grid, image_on, labels_on
 
-from RegRefineLib import files, outputs, transforms
+from RegRefineLib import outputs
+from RegRefineLib.formats import files, transforms
 from RegRefineLib.geometry import DisplacementField
 from RegRefineLib.job import Job, RegRefineError, Result
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from RegRefineLib import packages
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.packages import Archive, Indexes
+from RegRefineLib.samples import packages
+from RegRefineLib.samples.packages import Archive, Indexes
 
 WHEEL = "some_scans-1.0-py3-none-any.whl"
 CONTENT = b"voxels" * 1000

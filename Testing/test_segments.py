@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from analytic import centred, rotation
 
-from RegRefineLib.files import LabelMap, read_labels, write_labels
+from RegRefineLib.formats.files import LabelMap, read_labels, write_labels
 from RegRefineLib.geometry import Volume
 from RegRefineLib.job import RegRefineError
 

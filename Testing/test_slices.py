@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from RegRefineLib.geometry import Geometry, Volume
-from RegRefineLib.slices import planes, telling_voxel
+from RegRefineLib.pictures.slices import planes, telling_voxel
 
 ORIENTATIONS = [(p, s) for p in permutations(range(3)) for s in product((1, -1), repeat=3)]
 TALL = Geometry((7, 5, 4), np.diag([2.0, 3.0, 4.0, 1.0]))  # RAS: 8 mm wide, 15 deep, 28 high

@@ -11,10 +11,11 @@ import pytest
 import torch
 from http_files import Served, serving
 
-from RegRefineLib import catalogue, store, weights
-from RegRefineLib import download as download_module
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
+from RegRefineLib.weights import catalogue, store
+from RegRefineLib.weights import download as download_module
+from RegRefineLib.weights import load as weights
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
 ENTRY = {

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from RegRefineLib.checkpoint import read
 from RegRefineLib.job import Cancelled, Progress, RegRefineError, Stopped
 from RegRefineLib.losses.dice import warped_dice_loss
 from RegRefineLib.losses.ncc import local_ncc
@@ -27,7 +26,8 @@ from RegRefineLib.training.state import STATE, WEIGHTS
 from RegRefineLib.training.synthetic import Synthesis, SyntheticPairs, deformation
 from RegRefineLib.training.validation import validate
 from RegRefineLib.warp import jacobian_determinant, warp
-from RegRefineLib.weights import load
+from RegRefineLib.weights.checkpoint import read
+from RegRefineLib.weights.load import load
 
 CPU = torch.device("cpu")
 SMALL = {"encoder": [4, 4], "decoder": [4, 4, 4]}
@@ -244,7 +244,7 @@ def test_what_is_random_in_a_network_resumes_too(tmp_path: Path) -> None:
 
     recipe = dataclasses.replace(TINY, network="voxelmorph", options=SMALL, steps=3, stages=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state_file.weights, "build", lambda _, options: Dropping(**options))
+        patch.setattr(state_file.load, "build", lambda _, options: Dropping(**options))
         train(recipe, PAIRS, tmp_path / "one", Run("cpu"))
         train(recipe, PAIRS, tmp_path / "two", Run("cpu", report=after(1, Stopped)))
         train(recipe, PAIRS, tmp_path / "two", Run("cpu"))

@@ -10,13 +10,14 @@ import torch
 from small import grid as small_grid
 from small import image_on, labels_on
 
-from RegRefineLib import cli, files
-from RegRefineLib.checkpoint import read
+from RegRefineLib import cli
+from RegRefineLib.formats import files
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.training.datasets import Grid, ScanPairs, label_maps, scan_pairs
 from RegRefineLib.training.log import rows
-from RegRefineLib.weights import load
+from RegRefineLib.weights.checkpoint import read
+from RegRefineLib.weights.load import load
 
 GRID = Grid((16, 16, 16), 4.0)
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ from analytic import centred, displacement, field_on, geometries, rotation, volu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from RegRefineLib.files import write_volume
+from RegRefineLib.formats.files import write_volume
+from RegRefineLib.formats.transforms import read_transform, write_affine, write_field
 from RegRefineLib.geometry import DisplacementField, Geometry
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.transforms import read_transform, write_affine, write_field
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 GRID = centred((5, 6, 7), np.array([1.0, 2, 3]), rotation(np.array([0.3, -0.2, 0.5])))

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from RegRefineLib.exchange import read_result, write_job
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job, Progress
-from RegRefineLib.outbox import Outbox
-from RegRefineLib.worker import serve
+from RegRefineLib.worker.exchange import read_result, write_job
+from RegRefineLib.worker.outbox import Outbox
+from RegRefineLib.worker.serve import serve
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "RegRefine"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from RegRefineLib.geometry import DisplacementField, Volume
 from RegRefineLib.job import Job, Progress, RegRefineError, Result, Stopped
-from RegRefineLib.worker import main
+from RegRefineLib.worker.serve import main
 
 STEPS = 60
 STEP_S = 0.02

@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from RegRefineLib.exchange import write_job
 from RegRefineLib.job import RegRefineError
+from RegRefineLib.worker.exchange import write_job
 
 from .contracts import Request, Scene, State, Worker
 from .estimate import Estimate, estimate

@@ -31,7 +31,7 @@ def stageWords(stage: str) -> str:
 
 
 def followed(state: State, event: Mapping[str, Any]) -> State:
-    """Return the state after an event of the worker (RegRefineLib/worker.py lists them)."""
+    """Return the state after an event of the worker (worker/serve.py lists them)."""
     name = event.get("event")
     if name == "hello":
         return replace(state, stage=_("Loading PyTorch"))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from RegRefineLib.exchange import read_result
 from RegRefineLib.job import RegRefineError
+from RegRefineLib.worker.exchange import read_result
 
 from .contracts import Request, Scene
 from .runs import History, Run

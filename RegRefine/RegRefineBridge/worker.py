@@ -2,10 +2,10 @@
 
     client = WorkerClient(SubprocessTransport)                 # tests and scripts
     client = WorkerClient(lambda: QProcessTransport(qt))       # Slicer
-    client.onEvent = ...      # every event of the run: a dict (RegRefineLib/worker.py lists them)
+    client.onEvent = ...      # every event of the run: a dict (listed in worker/serve.py)
     client.onFinished = ...   # the `done` event; the result lies in its folder
     client.onFailed = ...     # a Failure: what happened, in words
-    client.start(jobFolder)   # written by RegRefineLib.exchange.write_job
+    client.start(jobFolder)   # written by RegRefineLib.worker.exchange.write_job
     client.poll()             # every 0.1 s, from a QTimer or a loop: events and deadlines
 
 Callbacks come in the caller's thread: from poll(), or from Qt's event loop with a QProcess. Every

@@ -43,16 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> Any:
-    from .. import files
+    from ..formats import files
 
     return None if arguments.reference is None else files.read_volume(arguments.reference).geometry
 
 
 def _apply_to_volume(arguments: argparse.Namespace) -> None:
-    from .. import files
+    from ..formats import files
+    from ..formats.transforms import read_transform
     from ..geometry import DisplacementField
     from ..resample import resample
-    from ..transforms import read_transform
 
     grid = _reference(arguments)
     mapping = read_transform(arguments.transform, grid)
@@ -74,8 +74,8 @@ def _apply_to_volume(arguments: argparse.Namespace) -> None:
 
 
 def _apply_to_landmarks(arguments: argparse.Namespace) -> None:
-    from ..landmarks import read_landmarks, write_landmarks
-    from ..transforms import read_transform
+    from ..formats.landmarks import read_landmarks, write_landmarks
+    from ..formats.transforms import read_transform
 
     names, points = read_landmarks(arguments.input)
     mapping = read_transform(arguments.transform, _reference(arguments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..samples import names
+from ..samples.pairs import names
 from .terminal import Bar, say, show_table, table
 
 
@@ -24,7 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch the pair (once), register it, show the figures and say what was written."""
-    from .. import demo, memory
+    from .. import memory
+    from ..samples import demo
 
     memory.keep_freed_memory()
     bar = Bar()

@@ -52,11 +52,11 @@ def _text(value: float | None) -> str:
 
 
 def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
-    from .. import files
+    from ..formats import files
+    from ..formats.transforms import read_transform
     from ..geometry import DisplacementField
     from ..metrics.report import Images, report
     from ..resample import resample
-    from ..transforms import read_transform
 
     pairs = {name: _pair(arguments, name) for name in ("", "-labels", "-landmarks")}
     fixed_labels = moving_labels = warped_labels = images = grid = None
@@ -94,7 +94,7 @@ def _pair(arguments: argparse.Namespace, name: str) -> tuple[str, str] | None:
 
 def _landmark_error(fixed: str, moving: str, mapping: Any) -> float:
     """Return the mean distance in mm of the moved fixed points from the moving ones."""
-    from ..landmarks import read_landmarks
+    from ..formats.landmarks import read_landmarks
 
     start, wanted = (read_landmarks(path)[1] for path in (fixed, moving))
     if len(start) != len(wanted) or not len(start):

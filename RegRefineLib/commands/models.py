@@ -20,8 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it for each name, or list all models."""
-    from .. import catalogue, store
     from ..job import RegRefineError
+    from ..weights import catalogue, store
 
     if arguments.action == "list":
         for model in catalogue.catalogue().values():
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fetched(name: str, agreed: bool) -> Path:
     """Fetch with a bar; --yes answers the question of the download, not one about its hash."""
-    from .. import catalogue, store
+    from ..weights import catalogue, store
 
     catalogue.find_model(name)  # before there is a bar
     questions = 0

@@ -53,7 +53,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Register, write the files and show the figures."""
     job = resolve(job_of(arguments))
-    from .. import files, memory, outputs
+    from .. import memory, outputs
+    from ..formats import files
     from ..register import register
 
     memory.keep_freed_memory()
@@ -117,7 +118,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def _extras(arguments: argparse.Namespace, fixed: Any) -> tuple[Extras, Any]:
-    from .. import files, landmarks, transforms
+    from ..formats import files, landmarks, transforms
 
     def labels(path: str | None) -> Any:
         return None if path is None else files.read_labels(path)

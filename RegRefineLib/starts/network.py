@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..catalogue import Preprocessing, catalogue, find_model
 from ..job import Progress, RegRefineError
 from ..pair import Pair, Report
-from ..weights import Loaded, load
+from ..weights.catalogue import Preprocessing, catalogue, find_model
+from ..weights.load import Loaded, load
 from .network_grid import NetworkGrid, network_grid
 
 OWN = ("network", "weights", "like", "precision")

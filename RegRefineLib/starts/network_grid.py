@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..catalogue import Preprocessing
 from ..geometry import Geometry, Volume
 from ..pair import Pair
 from ..resample import antialiased
 from ..warp import resize
+from ..weights.catalogue import Preprocessing
 
 Shape = tuple[int, int, int]
 DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}

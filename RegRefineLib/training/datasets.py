@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import read_labels, read_volume
+from ..formats.files import read_labels, read_volume
 from ..geometry import FloatArray, Geometry, Volume
 from ..job import RegRefineError
 from ..prepare import scaled

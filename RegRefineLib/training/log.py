@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .. import charts
-from ..disk import written_aside
+from ..formats.disk import written_aside
+from ..pictures import charts
 
 COLUMNS = (
     "step", "total", "similarity", "smoothness", "dice_loss", "learning_rate", "seconds",

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from .. import weights
-from ..checkpoint import save
-from ..disk import present, written_aside
+from ..formats.disk import present, written_aside
 from ..job import RegRefineError
+from ..weights import load
+from ..weights.checkpoint import save
 from .recipe import Recipe, code_version
 from .source import Source
 
@@ -30,7 +30,7 @@ class State:
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.step = recipe, source.fingerprint(), 0
         self.preprocessing = dict(source.preprocessing)
-        self.network = weights.build(recipe.network, recipe.options).to(device).train()
+        self.network = load.build(recipe.network, recipe.options).to(device).train()
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=recipe.learning_rate, amsgrad=True

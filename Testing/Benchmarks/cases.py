@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from RegRefineLib.files import read_labels, read_volume
+from RegRefineLib.formats.files import read_labels, read_volume
 from RegRefineLib.geometry import Geometry, Volume
 
 ROOT = Path(__file__).resolve().parents[2]

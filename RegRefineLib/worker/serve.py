@@ -42,8 +42,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..job import PROTOCOL, Cancelled, Progress, RegRefineError, Result, Stopped
 from .exchange import read_job, write_result
-from .job import PROTOCOL, Cancelled, Progress, RegRefineError, Result, Stopped
 from .outbox import PERIOD_S, Outbox
 
 GRACE_S = 0.4
@@ -212,8 +212,8 @@ def _release_memory() -> None:
 
 def _real_register(outbox: Outbox) -> Register:
     try:
-        from .memory import keep_freed_memory
-        from .register import register
+        from ..memory import keep_freed_memory
+        from ..register import register
     except ImportError as error:
         missing = RegRefineError(f"a package is missing: {error}")
         outbox.post("warning", stage="prepare", message=str(missing))
@@ -246,7 +246,3 @@ def _last_words(outbox: Outbox) -> Callable[..., None]:
         outbox.leave(1)
 
     return hook
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import figures, samples
-from .disk import PathLike
-from .files import LabelMap
-from .job import Extras, Job
-from .outputs import write_result
+from ..formats.disk import PathLike
+from ..formats.files import LabelMap
+from ..job import Extras, Job
+from ..outputs import write_result
+from ..pair import Report, ignore
+from ..pictures import figures
+from . import pairs
 from .packages import Notify
-from .pair import Report, ignore
 
 
 class _Plan(NamedTuple):
@@ -61,7 +62,7 @@ def run(
     """Register a sample and write into `folder`: the result's files, overview.png, history.png.
 
     Args:
-        sample: a name of samples.names().
+        sample: a name of pairs.names().
         report: called at every step of the registration.
         notify: gets a sentence with the size before a download.
         progress: show a bar on standard error during a download.
@@ -69,9 +70,9 @@ def run(
     Raises:
         RegRefineError: unknown sample; no network and nothing cached; the folder cannot be written.
     """
-    from .register import register  # torch is not needed to say that there is no network
+    from ..register import register  # torch is not needed to say that there is no network
 
-    pair = samples.fetch(sample, notify=notify, progress=progress)
+    pair = pairs.fetch(sample, notify=notify, progress=progress)
     plan = _PLANS[sample]
     extras = Extras(fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels)
     job = plan.job.replaced(device=device)
@@ -82,7 +83,7 @@ def run(
         figures.of_result(result, pair.fixed, pair.moving, extras),
         label_names=pair.label_names,
         window=plan.window,
-        title=f"RegRefine: {samples.names()[sample]}",
+        title=f"RegRefine: {pairs.names()[sample]}",
     )
     files |= {"overview": folder / "overview.png", "history": folder / "history.png"}
     figures.overview(shown, files["overview"])

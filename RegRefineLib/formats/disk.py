@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .job import RegRefineError
+from ..job import RegRefineError
 
 PathLike = str | os.PathLike[str]
 

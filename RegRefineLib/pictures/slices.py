@@ -12,7 +12,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import FloatArray, Geometry, Volume
+from ..geometry import FloatArray, Geometry, Volume
 
 # name -> the world axes (0 right, 1 anterior, 2 superior): normal, down the rows, along the columns
 _PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}

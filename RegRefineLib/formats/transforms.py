@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..geometry import DisplacementField, FloatArray, Geometry
+from ..job import RegRefineError
 from .disk import PathLike, ending_of, present, quiet, written_aside
 from .files import BAD_AXES, READABLE, WRITABLE, load_image, save_image
-from .geometry import DisplacementField, FloatArray, Geometry
-from .job import RegRefineError
 from .lps import (
     affine_from_transform,
     affine_to_transform,

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..metrics.jacobian import of_field
 from .charts import FAINT, INK, PAPER
-from .geometry import DisplacementField, FloatArray, Geometry, Volume
-from .metrics.jacobian import of_field
 from .slices import Plane
 
 GRID_MM = 12.0

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
-from .geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume
 
 SIGNS = np.array([-1.0, -1.0, 1.0])
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -14,11 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from ..geometry import Geometry, Volume
+from ..job import RegRefineError
 from . import dicom, segments
 from .disk import PathLike, ending_of, present, quiet, written_aside
-from .geometry import Geometry, Volume
 from .integrity import flaw_of
-from .job import RegRefineError
 from .lps import geometry_of, to_image
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from .job import Progress
+from ..job import Progress
 
 PERIOD_S = 0.125
 

@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..job import RegRefineError
 from .disk import PathLike
-from .job import RegRefineError
 
 Colour = tuple[float, float, float]
 

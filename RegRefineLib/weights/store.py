@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import pooch
 
+from ..formats.disk import written_aside
+from ..job import RegRefineError
 from .catalogue import Model, cache_folder, find_model, local_file
-from .disk import written_aside
 from .download import ProgressBytes, check_address, download
-from .job import RegRefineError
 
 # gets a question in sentences; True is yes
 Consent = Callable[[str], bool]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from RegRefineLib import catalogue, store, weights
-from RegRefineLib.checkpoint import save
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
+from RegRefineLib.weights import catalogue, store
+from RegRefineLib.weights import load as weights
+from RegRefineLib.weights.checkpoint import save
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
 ENTRY = {

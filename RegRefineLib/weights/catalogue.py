@@ -13,7 +13,7 @@ from typing import Any
 
 import pooch
 
-from .job import INTENSITIES, RegRefineError
+from ..job import INTENSITIES, RegRefineError
 
 FORMAT = 1  # of models.json
 CACHE_VARIABLE, FOLDER_VARIABLE = "REGREFINE_CACHE", "REGREFINE_MODELS"
@@ -84,7 +84,7 @@ class Model:
 def folder() -> Path:
     """Return the folder of models.json: $REGREFINE_MODELS, the checkout's, or the installed one."""
     given = os.environ.get(FOLDER_VARIABLE)
-    checkout = Path(__file__).resolve().parent.parent / "models"
+    checkout = Path(__file__).resolve().parents[2] / "models"
     installed = Path(sys.prefix) / "share" / "regrefine" / "models"
     places = [Path(given)] if given else [checkout, installed]
     return next((p for p in places if (p / "models.json").is_file()), places[0])

@@ -24,11 +24,11 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from ..formats.freesurfer import read_mgz
+from ..formats.lps import from_image
+from ..geometry import Geometry, Volume
+from ..job import RegRefineError
 from . import packages
-from .freesurfer import read_mgz
-from .geometry import Geometry, Volume
-from .job import RegRefineError
-from .lps import from_image
 from .packages import Archive, Notify
 
 

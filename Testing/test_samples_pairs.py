@@ -14,11 +14,12 @@ import pytest
 import SimpleITK as sitk
 from test_freesurfer import mgh_bytes
 
-from RegRefineLib import packages, samples
+from RegRefineLib.formats.lps import to_image
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.lps import to_image
-from RegRefineLib.packages import Archive, Indexes
+from RegRefineLib.samples import packages
+from RegRefineLib.samples import pairs as samples
+from RegRefineLib.samples.packages import Archive, Indexes
 
 GRID = Geometry((12, 10, 8), np.diag([2.0, 2.0, 2.0, 1.0]))
 BLOCK = Geometry((4, 5, 3), GRID.affine @ np.array([*np.eye(4)[:, :3].T, [2, 3, 1, 1]]).T)

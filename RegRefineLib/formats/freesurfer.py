@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .geometry import Geometry, Volume
-from .job import RegRefineError
+from ..geometry import Geometry, Volume
+from ..job import RegRefineError
 
 # all numbers are big-endian; a header of 284 bytes, then the voxels, columns fastest
 _HEADER = np.dtype(

@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..formats.disk import PathLike, written_aside
+from ..geometry import DisplacementField, FloatArray, Volume
+from ..job import Extras, Result
+from ..resample import resample
 from . import charts, panels
-from .disk import PathLike, written_aside
-from .geometry import DisplacementField, FloatArray, Volume
-from .job import Extras, Result
-from .resample import resample
 from .slices import Plane, planes, telling_voxel
 
 MOST_BARS = 28

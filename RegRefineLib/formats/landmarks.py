@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..geometry import FloatArray
+from ..job import RegRefineError
 from .disk import PathLike, ending_of, present, written_aside
-from .geometry import FloatArray
-from .job import RegRefineError
 from .lps import flip_points
 
 ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv")

@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import nn
 
+from ..formats.disk import present
+from ..job import RegRefineError
+from ..registry import find
 from .catalogue import Preprocessing, catalogue, find_model, local_file, recognised
 from .checkpoint import Checkpoint, fit, read
-from .disk import present
-from .job import RegRefineError
-from .registry import find
 from .store import sha256, verify
 
 

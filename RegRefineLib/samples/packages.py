@@ -28,7 +28,7 @@ from urllib.request import url2pathname
 
 import pooch
 
-from .job import RegRefineError
+from ..job import RegRefineError
 
 PUBLIC_INDEX = "https://pypi.org/simple"
 CACHE_VARIABLE = "REGREFINE_CACHE"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import DisplacementField, Geometry, Volume
-from .job import PROTOCOL, Extras, Job, RegRefineError, Result
+from ..geometry import DisplacementField, Geometry, Volume
+from ..job import PROTOCOL, Extras, Job, RegRefineError, Result
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..job import RegRefineError
 from .disk import quiet
-from .job import RegRefineError
 
 _SERIES, _POSITION, _ORIENTATION = "0020|000e", "0020|0032", "0020|0037"
 _UNEVEN = 0.02  # of the distance between slices

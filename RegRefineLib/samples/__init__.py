@@ -1,0 +1,1 @@
+"""Real labelled pairs from package archives, and the demo on them."""

@@ -1,0 +1,1 @@
+"""models.json -> verified file -> strict load."""

@@ -1,0 +1,1 @@
+"""The process behind Slicer, and how a run travels to it."""

@@ -1,0 +1,8 @@
+"""python -m RegRefineLib.worker: how Slicer starts the worker."""
+
+import sys
+
+from .serve import main
+
+if __name__ == "__main__":
+    sys.exit(main())
