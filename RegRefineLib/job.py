@@ -34,7 +34,7 @@ class Stopped(Exception):
 
 
 AFFINES = ("none", "centre", "rigid", "affine", "centre+rigid", "centre+affine")
-INTENSITIES = ("minmax", "percentile", "ct", "ct-soft", "none")
+INTENSITIES = ("minmax", "percentile", "mr", "ct", "ct-soft", "none")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -21,10 +21,11 @@ from .geometry import DisplacementField, FloatArray, Volume
 from .job import Extras, Job, Progress, RegRefineError, Result, Stopped
 from .monitor import Monitor
 from .pair import Pair, Report, ignore
-from .prepare import check_matrix, check_overlap, make_pair
+from .prepare import check_matrix, check_overlap, fitting, make_pair
 from .presets import resolve
 from .refine.outcome import Refined
 from .resample import resample
+from .starts.network import wanted
 
 
 def register(
@@ -43,7 +44,7 @@ def register(
     Raises:
         RegRefineError: the input cannot be registered, or the job names what does not exist.
     """
-    job = resolve(job)
+    chosen, job = job.intensity, resolve(job)
     given = extras or Extras()
     check_image(fixed, "fixed image")
     check_image(moving, "moving image")
@@ -52,6 +53,7 @@ def register(
     run = _Run(fixed, moving, given, report)
     job = job.replaced(device=memory.device(job.device))
     torch.manual_seed(job.seed)
+    job = run.as_trained(job, chosen)
     matrix = run.linear(job)
     asked = job
     while True:
@@ -112,6 +114,23 @@ class _Run:
             fixed_landmarks=extras.fixed_landmarks,
             moving_landmarks=extras.moving_landmarks,
         )
+
+    def as_trained(self, job: Job, chosen: str | None) -> Job:
+        """Return the job with the intensities of the network's training, where they are known.
+
+        Those that the user chose stay; where they are others, that is a warning.
+        """
+        networks = [job.backbone_settings] if job.backbone == "network" else []
+        for settings in (*networks, job.settings):  # a refinement may have a network of its own
+            model = wanted(settings) if settings.get("weights") else None
+            if model is None:
+                continue
+            if chosen is None:
+                return job.replaced(intensity=fitting(model.intensity, self.fixed, self.moving))
+            if chosen not in model.intensity:
+                ranges = " or ".join(model.intensity)
+                self.warn(f"intensity {chosen}: the network was trained with {ranges}")
+        return job
 
     def linear(self, job: Job) -> FloatArray:
         """Return the linear part, 4x4: given, searched for, or the identity."""

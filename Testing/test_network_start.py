@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from RegRefineLib.geometry import Geometry
-from RegRefineLib.job import Progress, RegRefineError
+from RegRefineLib.geometry import Geometry, Volume
+from RegRefineLib.job import Job, Progress, RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
 from RegRefineLib.pair import Pair, ignore
+from RegRefineLib.register import register
 from RegRefineLib.registry import STARTS, find
 from RegRefineLib.starts.network import predict, wanted
 from RegRefineLib.warp import warp
@@ -121,11 +122,41 @@ def test_a_file_of_ones_own_borrows_a_models_preprocessing(
     settings = {"weights": str(tmp_path / "w"), "like": "theirs"}
     predict(pair, settings, heard.append)
     assert "8 x 8 x 12 voxels" in heard[0].message
-    assert wanted(settings).intensity == ("ct",)
-    assert wanted({"weights": "theirs"}).intensity == ("ct",)
-    assert wanted({"weights": str(tmp_path / "w")}).intensity == ("minmax",)
+    theirs = wanted({"weights": "theirs"})
+    assert theirs is not None
+    assert theirs.intensity == ("ct",)
+    assert wanted(settings) == theirs
+    assert wanted({"weights": str(tmp_path / "w")}) is None
+    save(tmp_path / "said", network, "voxelmorph", SMALL, {"preprocessing": {"intensity": ["mr"]}})
+    said = wanted({"weights": str(tmp_path / "said")})
+    assert said is not None
+    assert said.intensity == ("mr",)
 
 
 def test_the_registry_finds_it() -> None:
     assert find("start", "network") is predict
     assert "network" in STARTS
+
+
+@pytest.mark.parametrize(
+    ("darkest", "chosen", "used", "warned"),
+    [(-1000, None, "ct", False), (0, None, "mr", False), (0, "minmax", "minmax", True)],
+)
+def test_the_models_intensities_are_used_unless_others_are_chosen(
+    network: VoxelMorph,
+    tmp_path: Path,
+    darkest: float,
+    chosen: str | None,
+    used: str,
+    warned: bool,
+) -> None:
+    more = {"preprocessing": {"intensity": ["ct", "mr"]}}
+    save(tmp_path / "w", network, "voxelmorph", SMALL, more)
+    values = np.random.default_rng(0).uniform(darkest, 900, (16, 16, 16))
+    image = Volume(values, Geometry((16, 16, 16), np.eye(4)))
+    job = Job(affine="none", backbone="network", refinement="none", intensity=chosen, device="cpu")
+    result = register(
+        image, image, job.replaced(backbone_settings={"weights": str(tmp_path / "w")})
+    )
+    assert result.job.intensity == used
+    assert any("was trained with ct or mr" in sentence for sentence in result.warnings) == warned

@@ -32,6 +32,24 @@ def test_ct_windows_are_fixed():
     np.testing.assert_allclose(found, np.clip((hounsfield().array + 500) / 1300, 0, 1), atol=1e-6)
 
 
+def test_mr_ends_at_the_99th_of_a_hundred_values():
+    values = np.random.default_rng(0).permutation(np.arange(200.0) + 7).reshape(5, 5, 8)
+    found = prepare.scaled(Volume(values, grid((5, 5, 8), (1, 1, 1))), "mr").array
+    kth = np.sort(values.ravel())[int(0.99 * 200) - 1]
+    np.testing.assert_allclose(found, np.clip((values - 7) / (kth - 7), 0, 1), atol=1e-6)
+    flat = Volume(np.full((5, 5, 8), 3.0), grid((5, 5, 8), (1, 1, 1)))
+    assert not prepare.scaled(flat, "mr").array.any()
+
+
+def test_of_several_ranges_the_images_choose():
+    ct, mr = hounsfield(), Volume(hounsfield().array + 1500, GRID)
+    assert prepare.fitting(("ct", "mr"), ct, ct) == "ct"
+    assert prepare.fitting(("ct", "mr"), mr, mr) == "mr"
+    assert prepare.fitting(("ct", "mr"), ct, mr) == "mr"
+    assert prepare.fitting(("minmax",), ct, ct) == "minmax"
+    assert prepare.fitting(("ct",), mr, mr) == "ct"
+
+
 def test_scaling_does_not_see_the_units():
     image = image_on(GRID)
     other = Volume(image.array * 300 - 40, GRID)

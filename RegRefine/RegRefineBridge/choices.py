@@ -68,6 +68,7 @@ def readable(name: str) -> str:
         "normalised-mutual-information": _("Normalised mutual information"),
         "minmax": _("Least to largest value"),
         "percentile": _("Percentiles"),
+        "mr": _("Least value to 99th percentile"),
         "ct": _("CT, whole range"),
         "ct-soft": _("CT, soft tissue"),
     }.get(name, name)

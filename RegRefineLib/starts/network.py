@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..job import Progress, RegRefineError
 from ..pair import Pair, Report
-from ..weights.catalogue import Preprocessing, catalogue, find_model
-from ..weights.load import Loaded, load
+from ..weights.catalogue import Preprocessing, find_model
+from ..weights.load import Loaded, load, preprocessing_of
 from .network_grid import NetworkGrid, network_grid
 
 OWN = ("network", "weights", "like", "precision")
@@ -52,15 +52,15 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     return grid.displacement(found.to(pair.fixed.dtype))
 
 
-def wanted(settings: Mapping[str, Any]) -> Preprocessing:
-    """Return what the images must be like for the model that the settings name.
+def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
+    """Return what the images must be like for the model that the settings name; None: unknown.
 
-    Of use before the pair is made: its `intensity` is for the job. Files of one's own that do not
-    say it want nothing special.
+    Of use before the pair is made: its `intensity` is for the job.
     """
-    name = str(settings.get("like") or settings.get("weights") or "")
-    models = catalogue()
-    return models[name].preprocessing if name in models else Preprocessing()
+    like = settings.get("like")
+    if like:
+        return find_model(str(like)).preprocessing
+    return preprocessing_of(str(settings.get("weights") or ""))
 
 
 def load_named(settings: Mapping[str, Any]) -> Loaded:

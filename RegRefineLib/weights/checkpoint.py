@@ -71,6 +71,15 @@ def read(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
+def description(path: Path) -> dict[str, str]:
+    """Return the metadata of one of our own files, {} of any other, without reading weights."""
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    with _readable(path), safe_open(path, framework="pt") as content:
+        return dict(content.metadata() or {})
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what readers raise on damaged files into one sentence."""

@@ -19,7 +19,7 @@ from ..formats.disk import present
 from ..job import RegRefineError
 from ..registry import find
 from .catalogue import Preprocessing, catalogue, find_model, local_file, recognised
-from .checkpoint import Checkpoint, fit, read
+from .checkpoint import Checkpoint, description, fit, read
 from .store import sha256, verify
 
 
@@ -80,7 +80,7 @@ def _load(
     preprocessing: Preprocessing | None,
 ) -> Loaded:
     checkpoint = read(path)
-    stated = _stated(path, checkpoint)
+    stated = _stated(path, checkpoint.metadata)
     name = network or stated.get("network")
     if name is None:
         raise RegRefineError(f"{path}: does not say which network it is of; name the network")
@@ -93,9 +93,26 @@ def _load(
     return Loaded(built.eval(), preprocessing, str(path))
 
 
-def _stated(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def preprocessing_of(weights: str) -> Preprocessing | None:
+    """Return what images must be like for a model's name or a file's path; None: nobody says.
+
+    Reads no weights, and leaves what is wrong with them to `load`.
+    """
+    models = catalogue()
+    if weights in models:
+        return models[weights].preprocessing
+    path = Path(weights)
+    if not path.is_file():
+        return None
+    known = recognised(sha256(path))
+    if known is not None:
+        return known.preprocessing
+    stated = _stated(path, description(path)).get("preprocessing")
+    return None if stated is None else Preprocessing.from_json(stated)
+
+
+def _stated(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return what one of our own files says of itself."""
-    metadata = checkpoint.metadata
     if "regrefine" not in metadata:
         return {}
     try:
