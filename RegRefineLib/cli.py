@@ -19,7 +19,9 @@ COMMANDS = {
     "evaluate": "figures of how well two label maps, images or landmark sets agree",
     "list": "presets, backbones, refinements, similarities ... by name",
     "models": "list, fetch, verify and remove networks' weights",
+    "pack": "make a file of training data ready for training",
     "train": "train a network, or go on with its training",
+    "bench": "run RegRefine beside other tools on the same pairs and compare",
     "demo": "register a real pair and look at the result",
     "worker": "take jobs on standard input (used by Slicer)",
 }

@@ -1,0 +1,80 @@
+"""What every tool is given: both images as NIfTI files on the fixed grid, affinely aligned.
+
+The alignment is RegRefine's, found once for a pair and kept in its folder, so that the tools'
+deformable stages are compared and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..affine import align
+from ..formats.files import read_volume, write_volume
+from ..geometry import FloatArray, Volume
+from ..resample import antialiased, resample
+from .cases import Case
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A pair that is ready.
+
+    Attributes:
+        fixed, moving: the files.
+        matrix: 4x4, fixed RAS mm -> moving RAS mm, already applied to `moving`.
+        seconds: CPU seconds that finding it took.
+    """
+
+    fixed: Path
+    moving: Path
+    matrix: FloatArray
+    seconds: float
+
+
+def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
+    """Return the pair's files under `folder`, made where they are not there yet."""
+    kind = case.affine if with_affine else "none"
+    place = folder / f"{file_name(case.name)}-{kind}"
+    notes = place / "affine.json"
+    files = place / "fixed.nii", place / "moving.nii"
+    if notes.exists():
+        kept = json.loads(notes.read_text(encoding="utf-8"))
+        return Aligned(*files, np.array(kept["matrix"]), kept["seconds"])
+    place.mkdir(parents=True, exist_ok=True)
+    fixed, moving = case.images()
+    started = time.process_time()
+    matrix = align(fixed, moving, kind, intensity=case.intensity)
+    spent = time.process_time() - started if kind != "none" else 0.0
+    write_volume(_float(fixed), files[0])
+    write_volume(_onto(moving, fixed, matrix), files[1])
+    notes.write_text(json.dumps({"matrix": matrix.tolist(), "seconds": spent}), encoding="utf-8")
+    return Aligned(*files, matrix, spent)
+
+
+def grid_of(pair: Aligned) -> Volume:
+    """Return the fixed image as its file has it."""
+    return read_volume(pair.fixed)
+
+
+def file_name(text: str) -> str:
+    """Return the text as a file's name: letters, digits, dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def _float(volume: Volume) -> Volume:
+    return Volume(volume.array.astype(np.float32), volume.geometry)
+
+
+def _onto(moving: Volume, fixed: Volume, matrix: FloatArray) -> Volume:
+    """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
+    if np.array_equal(matrix, np.eye(4)) and moving.geometry.same_grid(fixed.geometry):
+        return Volume(moving.array.astype(np.float32), fixed.geometry)
+    source = antialiased(moving, fixed.geometry, matrix)
+    lowest = float(moving.array.min())
+    return resample(source, fixed.geometry, matrix, outside=lowest)

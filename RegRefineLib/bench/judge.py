@@ -1,0 +1,66 @@
+"""One judge for all tools: figures of a displacement on the fixed grid.
+
+Labels are moved once, by nearest neighbour, from the moving map as it came through the affine
+part and the tool's displacement together. Folds and SDlogJ are of the displacement alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..formats.transforms import read_transform
+from ..geometry import DisplacementField, FloatArray, Geometry
+from ..job import RegRefineError
+from ..metrics.report import Landmarks, report
+from ..resample import resample
+from .cases import Case
+
+FIGURES = ("dice", "hd95_mm", "folds_percent", "sdlogj", "largest_mm", "tre_mm")
+
+
+def read_field(path: Path, grid: Geometry) -> DisplacementField:
+    """Return a tool's field.
+
+    Raises:
+        RegRefineError: it is not a field, not finite, or not on the fixed image's grid.
+    """
+    field = read_transform(path)
+    if not isinstance(field, DisplacementField) or not field.geometry.same_grid(grid, 0.05):
+        raise RegRefineError(f"{path.name}: not a displacement field on the fixed image's grid")
+    return DisplacementField(field.vectors, grid)
+
+
+def zero_field(grid: Geometry) -> DisplacementField:
+    """Return the displacement of a tool that does nothing."""
+    return DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
+
+
+def figures(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
+    """Return FIGURES by name, means over labels; None where one cannot be had."""
+    whole = composed(field, matrix)
+    found: dict[str, Any] = report(field=field)
+    maps = case.label_maps()
+    if maps is not None:
+        fixed, moving = maps
+        warped = resample(moving, field.geometry, whole, "nearest")
+        found |= report(fixed, warped, moving_labels=moving)
+    points = case.landmarks()
+    if points is not None:
+        found["tre_mm"] = report(field=whole, points=Landmarks(*points))["tre_mm"]
+    return {name: _mean(found.get(name)) for name in FIGURES}
+
+
+def composed(field: DisplacementField, matrix: FloatArray) -> DisplacementField:
+    """Return A(x + u(x)) - x in mm."""
+    if np.array_equal(matrix, np.eye(4)):
+        return field
+    linear = matrix[:3, :3].astype(np.float32)
+    affine = DisplacementField.from_affine(matrix, field.geometry).vectors
+    return DisplacementField(field.vectors @ linear.T + affine, field.geometry)
+
+
+def _mean(value: Any) -> float | None:
+    return value.get("mean") if isinstance(value, dict) else value

@@ -1,0 +1,34 @@
+"""FireANTs (Jena et al. 2024), greedy, through its documented interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+def register(task: Task) -> dict[str, str]:
+    """Write the warp as FireANTs saves it for ANTs: a field in ITK's frame and direction."""
+    from importlib.metadata import version
+
+    import torch
+    from fireants.io import BatchedImages, Image
+    from fireants.registration.greedy import GreedyRegistration
+
+    torch.set_num_threads(task.threads)
+    fixed, moving = (
+        BatchedImages([Image.load_file(path, device="cpu")]) for path in (task.fixed, task.moving)
+    )
+    with task.work():
+        found = GreedyRegistration(fixed_images=fixed, moving_images=moving, **task.settings)
+        found.optimize()
+    task.field += ".gz"
+    found.save_as_ants_transforms(task.field)
+    return {"fireants": version("fireants"), "torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    from task import perform  # type: ignore[import-not-found]
+
+    perform(register)

@@ -1,0 +1,37 @@
+"""RegRefine itself, as a process like any other tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+def register(task: Task) -> dict[str, str]:
+    """Write the field of one preset.
+
+    Settings: `preset`, and as `job` any fields of Job, `settings` of the refinement among them.
+    """
+    import torch
+
+    from RegRefineLib import memory
+    from RegRefineLib.formats.files import read_volume
+    from RegRefineLib.formats.transforms import write_field
+    from RegRefineLib.job import Job
+    from RegRefineLib.register import register as run
+
+    torch.set_num_threads(task.threads)
+    memory.keep_freed_memory()
+    fixed, moving = read_volume(task.fixed), read_volume(task.moving)
+    job = {"affine": "none", "intensity": task.intensity, **task.settings.get("job", {})}
+    with task.work():
+        result = run(fixed, moving, Job(preset=task.settings["preset"], **job))
+    write_field(result.field, task.field)
+    return result.versions
+
+
+if __name__ == "__main__":
+    from task import perform  # type: ignore[import-not-found]
+
+    perform(register)

@@ -1,0 +1,117 @@
+"""Every tool on every pair, one process at a time, each result written as soon as it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .aligned import Aligned, aligned, grid_of
+from .cases import Case
+from .environments import python_of
+from .execute import execute
+from .judge import figures, zero_field
+from .records import Record, Results, revision
+from .tools import Tool, tool_named
+
+START = "start"  # the pair as the tools get it, which is a tool that does nothing
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run.
+
+    Attributes:
+        folder: for the aligned images.
+        environments: where the peers' environments are.
+        threads: of every tool.
+        limit_s: wall seconds after which a run is ended.
+        again: run what failed before once more.
+    """
+
+    folder: Path
+    environments: Path
+    threads: int = 2
+    limit_s: float = 3600.0
+    again: bool = False
+
+
+def sweep(
+    cases: Sequence[Case],
+    names: Sequence[str],
+    variants: Mapping[str, Mapping[str, Any]],
+    results: Results,
+    plan: Plan,
+    say: Say,
+) -> None:
+    """Run the named tools and variants on the cases; what is in `results` already is left out.
+
+    A tool whose environment is not there is named and left out.
+
+    Raises:
+        RegRefineError: no tool of such a name; a pair that cannot be read.
+    """
+    tools = {name: tool_named(name, variants) for name in names if name != START}
+    ready: dict[str, tuple[Tool, Path]] = {}
+    for name, tool in tools.items():
+        python = python_of(tool, plan.environments)
+        if python is None:
+            say(f"{name}: not installed; make its environment with regrefine bench --install")
+        else:
+            ready[name] = (tool, python)
+    for case in cases:
+        for name in [START, *ready]:
+            key = (case.name, name, plan.threads)
+            if key in results and not (plan.again and results.failed(key)):
+                continue
+            record = _base(case, name, plan)
+            if name == START:
+                record |= _start(case, aligned(case, plan.folder))
+            else:
+                tool, python = ready[name]
+                pair = aligned(case, plan.folder, tool.align)
+                record["affine_cpu_s"] = pair.seconds
+                record |= execute(tool, python, case, pair, plan.threads, plan.limit_s)
+                record["settings"] = dict(tool.settings)
+            results.add(record)
+            say(line_of(record))
+
+
+def _base(case: Case, name: str, plan: Plan) -> Record:
+    return {
+        "set": case.set_name,
+        "case": case.name,
+        "tool": name,
+        "threads": plan.threads,
+        "revision": revision(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _start(case: Case, pair: Aligned) -> Record:
+    field = zero_field(grid_of(pair).geometry)
+    return {"affine_cpu_s": pair.seconds, **figures(case, field, pair.matrix)}
+
+
+def line_of(record: Record) -> str:
+    """Return one run as a line of text."""
+    head = f"{record['case']:32} {record['tool']:20}"
+    if "error" in record:
+        return f"{head} failed: {record['error']}"
+    shown = [
+        f"{title} {record[name]:.{digits}f}"
+        for name, title, digits in (
+            ("dice", "Dice", 4),
+            ("hd95_mm", "HD95", 2),
+            ("tre_mm", "TRE", 2),
+            ("folds_percent", "folds %", 4),
+            ("cpu_s", "CPU s", 1),
+            ("work_cpu_s", "of them at work", 1),
+            ("peak_mb", "MB", 0),
+        )
+        if record.get(name) is not None
+    ]
+    return f"{head} {'  '.join(shown)}"

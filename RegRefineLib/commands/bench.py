@@ -1,0 +1,106 @@
+"""regrefine bench: RegRefine beside other tools, on the same pairs, before the same judge."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ..job import RegRefineError
+from .terminal import say
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CASES = _ROOT / "Testing" / "Benchmarks" / "cases.json"
+_DATA = _ROOT.parent / "shared" / "data"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--cases", metavar="JSON", default=str(_CASES), help="sets of pairs")
+    what.add_argument("--data", metavar="DIR", help="root of the cases' paths (REGREFINE_DATA)")
+    what.add_argument("--sets", nargs="+", metavar="SET", help="only these sets")
+    what.add_argument("--pairs", type=int, metavar="N", help="only the first N of each set")
+    what.add_argument("--tools", nargs="+", metavar="TOOL", help="tools or variants, in this order")
+    what.add_argument("--ablation", action="store_true", help="all variants of the cases' file")
+    how = parser.add_argument_group("how")
+    how.add_argument("--threads", type=int, default=2, help="of every tool (2)")
+    how.add_argument("--limit", type=float, default=3600, metavar="S", help="seconds a run (3600)")
+    how.add_argument("--again", action="store_true", help="repeat what failed before")
+    how.add_argument("--environments", metavar="DIR", help="of the peers (REGREFINE_PEERS)")
+    how.add_argument(
+        "--install", nargs="+", metavar="TOOL", help="make these tools' environments and stop"
+    )
+    out = parser.add_argument_group("results")
+    out.add_argument("--results", metavar="FILE", default="bench-output/results.jsonl",
+                     help="a JSON line per run; runs that are there are left out")  # fmt: skip
+    out.add_argument("--no-runs", action="store_true", help="show the results that are there")
+    out.add_argument("--table", metavar="FILE", help="write the Markdown table here too")
+    out.add_argument("--picture", metavar="FILE", help="write a PNG: Dice over CPU seconds")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is missing, then show the table."""
+    from ..bench import environments
+    from ..bench.records import Results
+
+    if arguments.threads < 1 or arguments.limit <= 0:
+        raise RegRefineError("--threads is 1 or more, --limit more than 0 seconds")
+    place = environments.folder(arguments.environments)
+    if arguments.install:
+        return _install(arguments.install, place)
+    results = Results(Path(arguments.results))
+    if not arguments.no_runs:
+        _sweep(arguments, results, place)
+    _show(arguments, results)
+    return 0
+
+
+def _install(names: list[str], place: Path) -> int:
+    from ..bench.environments import install
+    from ..bench.tools import tool_named
+
+    for name in names:
+        say(f"{name}: {install(tool_named(name, {}), place)}")
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type: ignore[no-untyped-def]
+    from ..bench.cases import read_cases
+    from ..bench.sweep import Plan, sweep
+    from ..bench.tools import TOOLS
+
+    data = Path(arguments.data or os.environ.get("REGREFINE_DATA") or _DATA)
+    if not data.is_dir():
+        raise RegRefineError(f"--data: {data} is not there; name the folder of the scans")
+    sets, variants = read_cases(Path(arguments.cases), data)
+    unknown = sorted(set(arguments.sets or ()) - set(sets))
+    if unknown:
+        raise RegRefineError(f"--sets: no {', '.join(unknown)}; there are {', '.join(sets)}")
+    cases = [case for name in arguments.sets or sets for case in sets[name][: arguments.pairs]]
+    tools = list(arguments.tools or ([] if arguments.ablation else TOOLS))
+    tools += list(variants) if arguments.ablation else []
+    plan = Plan(
+        Path(arguments.results).parent / "pairs",
+        place,
+        arguments.threads,
+        arguments.limit,
+        arguments.again,
+    )
+    sweep(cases, tools, variants, results, plan, say)
+
+
+def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-untyped-def]
+    from ..bench.summary import tables
+
+    records = results.all(arguments.sets)
+    if not records:
+        raise RegRefineError(f"--results: {arguments.results} holds no runs yet")
+    text = tables(records)
+    say(text)
+    if arguments.table:
+        Path(arguments.table).write_text(text, encoding="utf-8")
+    if arguments.picture:
+        from ..bench.picture import draw
+
+        draw(records, Path(arguments.picture))

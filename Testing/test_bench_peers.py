@@ -1,0 +1,51 @@
+"""The peers' own fields, put into our frame: a known shift must come back. Skips without them.
+
+Peers are looked for in REGREFINE_PEERS only, so that nothing installed for other ends runs here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_pairs import SHIFT_RAS, write_set
+
+from RegRefineLib.bench.aligned import aligned, grid_of
+from RegRefineLib.bench.cases import read_cases
+from RegRefineLib.bench.environments import python_of
+from RegRefineLib.bench.execute import _measured
+from RegRefineLib.bench.judge import read_field
+from RegRefineLib.bench.runners.task import Task
+from RegRefineLib.bench.tools import TOOLS
+
+# what finds the shift of this small pair quickly
+QUICK = {
+    "greedy": {"iterations": "60x40"},
+    "elastix": {"MaximumNumberOfIterations": 200, "NumberOfResolutions": 3},
+    "syn-mattes": {"reg_iterations": [60, 30]},
+    "syn-cc": {"reg_iterations": [40, 20]},
+    "convexadam": {},
+    "fireants": {"scales": [2, 1], "iterations": [100, 40]},
+}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_peer_finds_the_shift_in_the_right_frame(name, tmp_path):
+    place = os.environ.get("REGREFINE_PEERS")
+    python = python_of(TOOLS[name], Path(place)) if place else None
+    if python is None:
+        pytest.skip(f"{name} is not installed in REGREFINE_PEERS")
+    sets, _ = read_cases(write_set(tmp_path), tmp_path)
+    pair = aligned(sets["small"][0], tmp_path / "pairs")
+    settings = {**TOOLS[name].settings, **QUICK[name]}
+    task = Task(
+        str(pair.fixed), str(pair.moving), str(tmp_path / "field.nii"), str(tmp_path), 1, settings
+    )
+    record, error = _measured(TOOLS[name], python, task, 300)
+    assert error is None, error
+    fixed = grid_of(pair)
+    field = read_field(Path(record["field"]), fixed.geometry)
+    found = np.median(field.vectors[fixed.array > 60], axis=0)
+    np.testing.assert_allclose(found, SHIFT_RAS, atol=0.8)
