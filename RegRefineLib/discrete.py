@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from .filters import box3
+from .mind import features
 from .warp import warp
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -45,6 +47,30 @@ class Costs:
         """Return the least cost (d, h, w) and its displacement; the first of equal labels."""
         least, label = self.table.min(dim=0)
         return least.float(), self.displacement(label)
+
+
+def continued(image: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the image (1, 1, D, H, W) with voxels outside its mask set to the nearest inside.
+
+    As the published program does with masks (it looks for the nearest at half resolution): what is
+    masked out has no structure of its own then. The mask's rim, one voxel, counts as outside; a
+    mask that is all rim is taken as it is.
+    """
+    if mask is None:
+        return image
+    mask = mask.float()
+    core = F.avg_pool3d(F.pad(mask, (1,) * 6, mode="replicate"), 3, 1) > 0.9
+    outside = ~(core if bool(core.any()) else mask > 0)[0, 0].cpu().numpy()
+    nearest = distance_transform_edt(outside, return_distances=False, return_indices=True)
+    index = [torch.from_numpy(axis).long().to(image.device) for axis in nearest]
+    return image[0, 0][tuple(index)][None, None]
+
+
+def cell_features(
+    image: Tensor, mask: Tensor | None, radius: int, dilation: int, spacing: int
+) -> Tensor:
+    """Return the MIND features of an image within its mask, pooled to cells: (1, 12, d, h, w)."""
+    return pool(features(continued(image, mask), radius, dilation), spacing)
 
 
 def pool(image: Tensor, spacing: int) -> Tensor:

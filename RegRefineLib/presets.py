@@ -42,6 +42,15 @@ PRESETS: dict[str, Preset] = {
         "two kinds of image (T1 and T2, CT and MR): self-similarity instead of correlation",
         {**_PYRAMID, "settings": {"levels": "4:40 2:30", "similarity": "mind"}},
     ),
+    "convexadam": Preset(
+        "affine, then ConvexAdam: dense search and Adam on self-similarity, across modalities",
+        {
+            "affine": "affine",
+            "backbone": "convexadam",
+            "refinement": "convexadam-adam",
+            "intensity": "minmax",
+        },
+    ),
     "released": Preset(
         "Reg-TTR exactly as its published program computes it",
         {

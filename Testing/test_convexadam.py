@@ -255,3 +255,37 @@ def test_more_smoothing_gives_a_smoother_field():
     )
     inner = (slice(None), slice(None), *(slice(4, -4) for _ in SHAPE))
     assert smooth[inner].diff(dim=4).square().mean() < rough[inner].diff(dim=4).square().mean()
+
+
+def test_outside_a_mask_the_image_shows_its_nearest_inside():
+    image = features(1, 5, 6, 12)
+    mask = torch.zeros_like(image)
+    mask[..., :8] = 1
+    found = discrete.continued(image, mask)
+    assert torch.equal(found[..., :7], image[..., :7])  # the mask's rim is outside, the image's not
+    assert torch.equal(found[..., 7:], image[..., 6:7].expand(-1, -1, -1, -1, 5))
+    assert discrete.continued(image, None) is image
+    assert torch.equal(discrete.continued(image, torch.ones_like(image)), image)
+    thin = torch.zeros_like(image)
+    thin[..., 3] = 1
+    assert torch.equal(discrete.continued(image, thin), image[..., 3:4].expand_as(image))
+
+
+def test_what_the_masks_leave_out_changes_nothing_and_where_they_are_it_shows():
+    given = pair((0, 0, 3))
+    mask = torch.ones_like(given.fixed)
+    mask[:, :, :12] = 0
+
+    def found(table: float, masks: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        images = [
+            torch.where(mask > 0, image, table * blobs().flip(2))
+            for image in (given.fixed, given.moving)
+        ]  # the table stands still, the body moves
+        disturbed = Pair(*images, given.geometry, **masks)
+        start = convexadam.predict(disturbed, SEARCH, ignore)
+        return [start, refine(disturbed, given.zero(), {"steps": 3}, ignore).displacement]
+
+    masks = {"fixed_mask": mask, "moving_mask": mask}
+    for a, b, c in zip(found(5, masks), found(0, masks), found(5, {}), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.allclose(a, c, atol=0.1)

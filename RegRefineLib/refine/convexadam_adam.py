@@ -8,25 +8,27 @@ mean squared forward difference. Recipes:
   among all steps, the last one included.
 * released: the published program's numbers. It moves u * N/(N-1), resizes with a remainder
   stretched over the grid, throws the last step away and does nothing when the smoothness is 0.
+
+With masks, the voxels outside show their nearest inside (discrete.continued); `fixed` compares
+inside alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..discrete import pool, unpool
+from ..discrete import cell_features, pool, unpool
 from ..filters import box3
 from ..job import Progress, RegRefineError, Stopped
-from ..mind import features
 from ..pair import Pair, Report
 from ..warp import warp
-from .outcome import Refined, read_settings
+from .outcome import Refined, compared, read_settings
 
 RECIPES = ("fixed", "released")
 
@@ -80,13 +82,13 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         )
     if chosen.steps == 0 or (released and chosen.smoothness == 0):
         return Refined(_smooth(_to_grid(start, pair.shape), chosen.smoothing))
-    fixed, moving = _cell_features(pair, chosen)
-    cells: tuple[int, int, int] = tuple(fixed.shape[2:])  # type: ignore[assignment]
+    images = _Cells.of(pair, start, chosen)
+    cells: tuple[int, int, int] = tuple(images.fixed.shape[2:])  # type: ignore[assignment]
     if released:
         parameter = _to_grid(start, cells) / chosen.spacing
     else:
         parameter = pool(start, chosen.spacing) / chosen.spacing
-    field, history, stopped = _optimise(fixed, moving, parameter, chosen, report)
+    field, history, stopped = _optimise(images, parameter, chosen, report)
     if released:
         full = _to_grid(field * chosen.spacing, pair.shape)
     else:
@@ -94,17 +96,33 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     return Refined(_smooth(full, chosen.smoothing), history, stopped)
 
 
-@torch.no_grad()
-def _cell_features(pair: Pair, settings: Settings) -> tuple[Tensor, Tensor]:
-    fixed, moving = (
-        pool(features(image, settings.mind_radius, settings.mind_dilation), settings.spacing)
-        for image in (pair.fixed, pair.moving)
-    )
-    return fixed, moving
+class _Cells(NamedTuple):
+    """Features of both images, (1, 12, d, h, w), and the weight of each cell, None: all alike."""
+
+    fixed: Tensor
+    moving: Tensor
+    weight: Tensor | None
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, pair: Pair, start: Tensor, settings: Settings) -> _Cells:
+        window = (settings.mind_radius, settings.mind_dilation, settings.spacing)
+        fixed = cell_features(pair.fixed, pair.fixed_mask, *window)
+        moving = cell_features(pair.moving, pair.moving_mask, *window)
+        weight = compared(pair, start) if settings.recipe == "fixed" else None
+        return cls(fixed, moving, None if weight is None else pool(weight, settings.spacing))
+
+    def difference(self, field: Tensor, released: bool) -> Tensor:
+        """Return 12 times the (weighted) mean squared difference of the features."""
+        warped = warp(self.moving, field, convention="reg-ttr" if released else "exact")
+        if self.weight is None:
+            return 12 * F.mse_loss(warped, self.fixed)
+        squares = (warped - self.fixed).square().mean(dim=1, keepdim=True)
+        return 12 * (squares * self.weight).sum() / self.weight.sum().clamp_min(1e-8)
 
 
 def _optimise(
-    fixed: Tensor, moving: Tensor, start: Tensor, settings: Settings, report: Report
+    images: _Cells, start: Tensor, settings: Settings, report: Report
 ) -> tuple[Tensor, list[dict[str, float]], str]:
     """Return the field in cells, the history and why it ended."""
     released = settings.recipe == "released"
@@ -116,7 +134,7 @@ def _optimise(
     for step in range(evaluations):
         adam.zero_grad()
         field = _spline(parameter, released)
-        data = _difference(fixed, moving, field, released)
+        data = images.difference(field, released)
         smoothness = settings.smoothness * _roughness(field)
         total = data + smoothness
         if released or total.item() < least:
@@ -131,11 +149,6 @@ def _optimise(
             total.backward()
             adam.step()
     return best, history, ""
-
-
-def _difference(fixed: Tensor, moving: Tensor, field: Tensor, released: bool) -> Tensor:
-    warped = warp(moving, field, convention="reg-ttr" if released else "exact")
-    return 12 * F.mse_loss(warped, fixed)
 
 
 def _roughness(field: Tensor) -> Tensor:

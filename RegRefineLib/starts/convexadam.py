@@ -9,7 +9,7 @@ Learn2Reg 2021"; "Self-configuring dual-optimisation" (TMI 2024). Recipes:
   zero at the border; without the sweep the field is handed on in cells, not multiplied by the
   spacing (there on the coarse grid even; `search` returns that).
 
-Masks play no part.
+With masks, the voxels outside show their nearest inside, in both recipes (discrete.continued).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..discrete import correlate, coupled_convex, inverse_consistent, pool, unpool
+from ..discrete import cell_features, correlate, coupled_convex, inverse_consistent, unpool
 from ..job import Progress, RegRefineError
-from ..mind import features
 from ..pair import Pair, Report
 from ..refine.outcome import read_settings
 
@@ -82,10 +81,9 @@ def search(pair: Pair, settings: Settings, report: Report) -> Tensor:
     dtype = _precision(pair.shape, settings)
     steps = 3 if settings.inverse_consistent else 2
     report(Progress("start", 0, steps, message="MIND features"))
-    fixed, moving = (
-        pool(features(image, settings.mind_radius, settings.mind_dilation), settings.spacing)
-        for image in (pair.fixed, pair.moving)
-    )
+    window = (settings.mind_radius, settings.mind_dilation, settings.spacing)
+    fixed = cell_features(pair.fixed, pair.fixed_mask, *window)
+    moving = cell_features(pair.moving, pair.moving_mask, *window)
     report(Progress("start", 1, steps, message="search fixed to moving"))
     field = coupled_convex(correlate(fixed, moving, settings.reach, dtype=dtype))
     if settings.inverse_consistent:

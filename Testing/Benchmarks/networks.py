@@ -1,0 +1,116 @@
+"""One forward pass of every network: parameters, CPU seconds, peak memory; a process each.
+
+    python Testing/Benchmarks/networks.py [NAME...] [--shape 160 192 224] [--threads 1]
+
+Weights are random: they change neither time nor memory. `--precision bfloat16` and
+`--channels-last` try what inference could do otherwise. With --cuda the figures are the GPU's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from RegRefineLib import memory
+from RegRefineLib.registry import NETWORKS
+from RegRefineLib.weights.load import build
+
+SHAPE = (160, 192, 224)
+# beside every row of the registry as it comes: what differs only by its options
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("voxelmorph", {"int_steps": 7}),
+    ("transmorph", {"size": "tiny"}),
+    ("transmorph", {"size": "small"}),
+    ("transmorph", {"size": "large"}),
+]
+
+
+def next_multiple(n: int, step: int, least: int) -> int:
+    return -(-max(n, least) // step) * step
+
+
+def padded(network: torch.nn.Module, shape: list[int]) -> list[int]:
+    """Return the sizes padded to what the network takes."""
+    per_axis = []
+    for attribute in ("stride", "minimum"):
+        value = getattr(network, attribute, 1)
+        per_axis.append([value] * 3 if isinstance(value, int) else list(value))
+    return [next_multiple(n, *each) for n, *each in zip(shape, *per_axis, strict=True)]
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Print one row, or why there is none."""
+    name, options = arguments.names[0], json.loads(arguments.options)
+    if not arguments.cuda:
+        limit = int(arguments.limit_gb * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    torch.manual_seed(0)
+    device = "cuda" if arguments.cuda else "cpu"
+    network = build(name, options).eval().to(device)
+    images = [torch.rand(1, 1, *padded(network, arguments.shape), device=device) for _ in range(2)]
+    if arguments.channels_last:
+        network = network.to(memory_format=torch.channels_last_3d)
+        images = [image.to(memory_format=torch.channels_last_3d) for image in images]
+    low = torch.autocast(device, torch.bfloat16)
+    memory.start_counting(device)
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    try:
+        with torch.no_grad(), low if arguments.precision == "bfloat16" else nullcontext():
+            network(*images)
+        if arguments.cuda:
+            torch.cuda.synchronize()
+        spent = (time.perf_counter() if arguments.cuda else time.process_time()) - (
+            begun if arguments.cuda else begun_cpu
+        )
+        figures = f"{spent:.3g} | {memory.peak_mb(device):.0f}"
+    except (MemoryError, RuntimeError) as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        figures = f"- | over {arguments.limit_gb * 1024:.0f}"
+    count = sum(p.numel() for p in network.parameters())
+    sizes = "x".join(map(str, images[0].shape[2:]))
+    label = " ".join([name, *(f"{k}={v}" for k, v in options.items())])
+    print(f"| {label} | {count:,} | {sizes} | {figures} |", flush=True)
+
+
+def every(arguments: argparse.Namespace) -> None:
+    """Measure one network after the other, each in a process of its own."""
+    print("| network | parameters | size | s | peak MB |\n|---|---|---|---|---|", flush=True)
+    names = arguments.names or NETWORKS
+    cases = [(name, {}) for name in names] + [v for v in VARIANTS if v[0] in names]
+    flags = ["--threads", str(arguments.threads), "--limit-gb", str(arguments.limit_gb)]
+    flags += ["--precision", arguments.precision, "--shape", *map(str, arguments.shape)]
+    flags += ["--cuda"] if arguments.cuda else []
+    flags += ["--channels-last"] if arguments.channels_last else []
+    for name, options in sorted(cases, key=lambda case: case[0]):
+        one = [sys.executable, __file__, name, "--one", "--options", json.dumps(options), *flags]
+        if subprocess.run(one, check=False).returncode:
+            print(f"| {name} | failed |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--shape", type=int, nargs=3, default=list(SHAPE))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--limit-gb", type=float, default=9.0, help="of memory; more is refused")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--cuda", action="store_true")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--options", default="{}", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    measure(arguments) if arguments.one else every(arguments)
+
+
+if __name__ == "__main__":
+    main()
