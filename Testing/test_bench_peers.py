@@ -23,9 +23,8 @@ from RegRefineLib.bench.tools import TOOLS
 # what finds the shift of this small pair quickly
 QUICK = {
     "greedy": {"iterations": "60x40"},
-    "elastix": {"MaximumNumberOfIterations": 200, "NumberOfResolutions": 3},
+    "elastix": {"MaximumNumberOfIterations": 100},
     "syn-mattes": {"reg_iterations": [60, 30]},
-    "syn-cc": {"reg_iterations": [40, 20]},
     "convexadam": {},
     "fireants": {"scales": [2, 1], "iterations": [100, 40]},
 }

@@ -1,0 +1,117 @@
+"""The JSON of cases: sets, pairs, paths, contrasts, what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from bench_pairs import SHIFT_RAS, oblique_grid, write_set
+from conftest import ROOT
+
+from RegRefineLib.bench.aligned import aligned, file_name
+from RegRefineLib.bench.cases import CONTRASTS, contrasted, read_cases
+from RegRefineLib.bench.tools import TOOLS, tool_named
+from RegRefineLib.formats.files import read_volume
+from RegRefineLib.geometry import Geometry, Volume
+from RegRefineLib.job import Job, RegRefineError
+from RegRefineLib.presets import resolve
+
+
+def test_a_pair_has_its_images_and_the_judged_labels(tmp_path):
+    sets, variants = read_cases(write_set(tmp_path, labels=[7]), tmp_path)
+    (case,) = sets["small"]
+    fixed, moving = case.images()
+    assert fixed.geometry.same_grid(oblique_grid())
+    assert moving.array.max() > 0
+    assert case.name == "small blobs"
+    assert "short" in variants
+    assert not any(volume.array.any() for volume in case.label_maps())
+
+
+def test_an_array_of_an_archive_is_a_volume_without_a_header(tmp_path):
+    array = np.arange(24, dtype=np.float64).reshape(2, 3, 4)
+    np.savez(tmp_path / "a.npz", vol=array, seg=array.astype(np.int16))
+    paths = {n: "a.npz:vol" for n in ("fixed", "moving")}
+    labels = {n: "a.npz:seg" for n in ("fixed_labels", "moving_labels")}
+    sets, _ = read_cases(
+        write_set(tmp_path, **paths, **labels, labels=[3, 4], spacing=[1, 2, 5]), tmp_path
+    )
+    (case,) = sets["small"]
+    assert case.images()[0].geometry.spacing.tolist() == [1, 2, 5]
+    assert sorted(np.unique(case.label_maps()[0].array)) == [0, 3, 4]
+
+
+def test_a_header_that_is_not_the_truth_is_replaced(tmp_path):
+    sets, _ = read_cases(write_set(tmp_path, spacing=[1.25, 1.25, 10]), tmp_path)
+    geometry = sets["small"][0].images()[0].geometry
+    assert geometry.spacing.tolist() == [1.25, 1.25, 10]
+    assert geometry.direction.tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_a_contrast_keeps_the_background_and_the_range(name):
+    array = np.linspace(0, 200, 4 * 5 * 6).reshape(4, 5, 6)
+    grid = Geometry.from_parts(array.shape, (1, 1, 1), np.eye(3), (0, 0, 0))
+    changed = contrasted(Volume(array, grid), name).array
+    assert changed[array == 0].tolist() == [0.0]
+    assert 0 <= changed.min() <= changed.max() <= 1
+    assert np.corrcoef(changed[array > 100], array[array > 100])[0, 1] < 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"affine": "bent"}, "affine"),
+        ({"intensity": "loud"}, "intensity"),
+        ({"contrast": "none"}, "contrast"),
+        ({"fixd": "a"}, "fixd"),
+        ({"name": "{3}"}, "not a JSON of cases"),
+    ],
+)
+def test_what_is_wrong_with_a_set_is_said(change, named, tmp_path):
+    with pytest.raises(RegRefineError, match=named):
+        read_cases(write_set(tmp_path, **change), tmp_path)
+
+
+def test_a_missing_file_of_cases_is_said(tmp_path):
+    with pytest.raises(RegRefineError, match="cannot be read"):
+        read_cases(tmp_path / "none.json", tmp_path)
+
+
+def test_the_tools_get_the_moving_image_on_the_fixed_grid(tmp_path):
+    sets, _ = read_cases(write_set(tmp_path, affine="centre"), tmp_path)
+    (case,) = sets["small"]
+    pair = aligned(case, tmp_path / "pairs")
+    fixed, moving = read_volume(pair.fixed), read_volume(pair.moving)
+    assert moving.geometry.same_grid(fixed.geometry)
+    np.testing.assert_allclose(pair.matrix[:3, 3] + pair.matrix[:3, :3] @ fixed.geometry.centre
+                               - fixed.geometry.centre, SHIFT_RAS, atol=0.5)  # fmt: skip
+    assert np.corrcoef(fixed.array.ravel(), moving.array.ravel())[0, 1] > 0.98
+    again = aligned(case, tmp_path / "pairs")
+    assert again.seconds == pair.seconds > 0
+    without = aligned(case, tmp_path / "pairs", with_affine=False)
+    assert np.array_equal(without.matrix, np.eye(4))
+    assert without.moving != pair.moving
+
+
+def test_names_of_pairs_are_names_of_files():
+    assert file_name("oasis 1000<-1001") == "oasis-1000-1001"
+
+
+def test_the_projects_own_cases_can_be_read_and_run(tmp_path):
+    sets, variants = read_cases(ROOT / "Testing" / "Benchmarks" / "cases.json", tmp_path)
+    assert all(sets.values())
+    names = [case.name for cases in sets.values() for case in cases]
+    assert len(set(names)) == len(names)
+    for name in [*TOOLS, *variants]:
+        tool = tool_named(name, variants)
+        assert tool.script.is_file()
+        json.dumps(dict(tool.settings))
+        if not tool.is_peer:
+            resolve(Job(preset=tool.settings["preset"], **tool.settings.get("job", {})))
+
+
+def test_an_unknown_tool_is_said_with_its_neighbours():
+    with pytest.raises(RegRefineError, match="greedy"):
+        tool_named("gredy", {})

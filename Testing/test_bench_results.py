@@ -1,0 +1,151 @@
+"""Records that are resumed, tables with ratios, the picture, and the command itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench_pairs import write_set
+
+from RegRefineLib.bench import sweep as sweeping
+from RegRefineLib.bench.cases import read_cases
+from RegRefineLib.bench.picture import draw
+from RegRefineLib.bench.records import Results, revision
+from RegRefineLib.bench.summary import best_peer, tables
+from RegRefineLib.bench.sweep import Plan, line_of, sweep
+from RegRefineLib.cli import main
+from RegRefineLib.job import RegRefineError
+
+
+def record(tool, case, dice=None, cpu_s=None, **more):
+    values = {"set": "brains", "case": case, "tool": tool, "threads": 2, "dice": dice}
+    return {**values, "cpu_s": cpu_s, **more}
+
+
+SOME = [
+    record("start", "a", 0.5),
+    record("default", "a", 0.80, 10.0, folds_percent=0.0),
+    record("default", "b", 0.70, 12.0, folds_percent=0.01),
+    record("greedy", "a", 0.78, 40.0),
+    record("greedy", "b", 0.74, 40.0),
+    record("elastix", "a", 0.90, 100.0),
+    {**record("elastix", "b"), "error": "no luck"},
+]
+
+
+def test_the_best_peer_is_among_those_that_did_the_most_pairs():
+    runs = {}
+    for one in SOME:
+        runs.setdefault(one["tool"], {})[one["case"]] = one
+    assert best_peer(runs) == "greedy"
+    assert best_peer({"default": runs["default"]}) is None
+
+
+def test_a_table_has_ratios_of_the_pairs_both_did_and_names_failures():
+    text = tables(SOME)
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert "| 0.750 / 0.750 | -1.0 |" in rows["default"]  # (.80-.78 + .70-.74) / 2
+    assert "| 0.28 |" in rows["default"]  # the median of 10/40 and 12/40 is .275
+    assert "| +12.0 |" in rows["elastix"]
+    assert "| 2.50 |" in rows["elastix"]
+    assert "elastix failed on b: no luck" in text
+    assert list(rows)[2:] == ["start", "elastix", "greedy (best peer)", "default"]
+
+
+def test_a_table_of_one_tool_alone_has_no_ratios():
+    assert "| 0.800 / 0.800 | - |" in tables([SOME[1]])
+
+
+def test_results_are_appended_and_the_last_line_counts(tmp_path):
+    path = tmp_path / "deep" / "results.jsonl"
+    results = Results(path)
+    results.add({**SOME[-1], "wall_s": float("nan")})
+    assert results.failed(("b", "elastix", 2))
+    results.add(record("elastix", "b", 0.6))
+    again = Results(path)
+    assert ("b", "elastix", 2) in again
+    assert not again.failed(("b", "elastix", 2))
+    assert ("b", "elastix", 1) not in again
+    assert len(again.all()) == 1
+    assert len(path.read_text().splitlines()) == 2
+    assert again.all(["other"]) == []
+    path.write_text("no json\n")
+    with pytest.raises(RegRefineError, match="not JSON"):
+        Results(path)
+
+
+def test_what_ran_is_not_run_again_and_what_is_missing_is_said(tmp_path, monkeypatch):
+    sets, variants = read_cases(write_set(tmp_path), tmp_path)
+    results, calls, said = Results(tmp_path / "r.jsonl"), [], []
+
+    def execute(tool, *_):
+        calls.append(tool.runner)
+        return {"error": "no luck"} if len(calls) == 1 else {"dice": 0.5, "cpu_s": 1.0}
+
+    monkeypatch.setattr(sweeping, "execute", execute)
+
+    def go(**more):
+        plan = Plan(tmp_path / "pairs", tmp_path / "none", **more)
+        sweep(sets["small"], ["default", "short", "greedy"], variants, results, plan, said.append)
+
+    go()
+    assert len(calls) == 2
+    assert "not installed" in said[0]
+    assert [r["tool"] for r in results.all()] == ["start", "default", "short"]
+    go()
+    assert len(calls) == 2
+    go(again=True)
+    assert len(calls) == 3
+    assert not results.failed(("small blobs", "default", 2))
+    go(threads=1)
+    assert len(calls) == 5
+
+
+def test_a_run_is_one_line():
+    assert "Dice 0.8000" in line_of(SOME[1])
+    assert "failed: no luck" in line_of(SOME[-1])
+
+
+def test_the_revision_is_a_word():
+    assert revision()
+    assert " " not in revision()
+
+
+def test_the_picture_is_drawn(tmp_path):
+    more = [{**one, "set": "hearts"} for one in SOME]
+    draw([*SOME, *more], tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_runs_and_shows_the_table(tmp_path, capsys):
+    """One real run of RegRefine, in a process of its own."""
+    cases = write_set(tmp_path)
+    words = ["bench", "--cases", str(cases), "--data", str(tmp_path), "--threads", "1"]
+    words += ["--results", str(tmp_path / "r.jsonl"), "--tools", "short"]
+    files = ["--table", str(tmp_path / "t.md"), "--picture", str(tmp_path / "p.png")]
+    assert main([*words, *files]) == 0
+    assert "| short | 1 |" in capsys.readouterr().out
+    assert "| short | 1 |" in (tmp_path / "t.md").read_text()
+    (line,) = [json.loads(t) for t in (tmp_path / "r.jsonl").read_text().splitlines()[1:]]
+    assert line["dice"] > 0.5
+    assert line["cpu_s"] > line["work_cpu_s"] > 0
+    assert line["revision"]
+    assert main([*words, "--no-runs"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--no-runs"], "holds no runs"),
+        (["--threads", "0"], "--threads"),
+        (["--sets", "none"], "--sets"),
+        (["--tools", "gredy"], "unknown tool"),
+        (["--install", "default"], "nothing to install"),
+        (["--data", "nowhere"], "--data"),
+    ],
+)
+def test_what_is_wrong_with_the_words_is_said(words, said, tmp_path, capsys):
+    cases = write_set(tmp_path)
+    given = ["bench", "--cases", str(cases), "--data", str(tmp_path)]
+    assert main([*given, "--results", str(tmp_path / "r.jsonl"), *words]) == 2
+    assert said in capsys.readouterr().err
