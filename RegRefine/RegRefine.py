@@ -9,6 +9,7 @@ RegRefineLib. From a script, in Slicer's Python console or with --python-script:
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import qt
@@ -29,7 +30,7 @@ try:
 except ImportError:  # in a checkout the library is the module folder's neighbour
     sys.path.append(str(HERE.parent))
 
-from RegRefineBridge import dependencies, sampledata
+from RegRefineBridge import dependencies, models, sampledata
 from RegRefineBridge.following import FollowsParameters
 from RegRefineBridge.headless import requestFor, runBlocking
 from RegRefineBridge.method import describe
@@ -150,11 +151,11 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         preset = self._parameterNode.preset
         try:
             request = self.request()
-            words = [catalogue.help(preset), describe(request.job)]
+            words = [catalogue.help(preset), describe(request.job), models.summary(request.job)]
             missing, estimate = presenter.missing(request), presenter.estimate(request)
         except RegRefineError as error:
             words, missing, estimate = [], [str(error)], None
-        self.panel.showMethod(catalogue.names(), preset, "\n".join(words))
+        self.panel.showMethod(catalogue.names(), preset, "\n".join(filter(None, words)))
         if not presenter.state.busy:
             self.panel.showReady(missing, estimate)
             if not missing:
@@ -177,7 +178,11 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
             return
         with slicer.util.tryWithErrorDisplay(_("RegRefine could not start."), waitCursor=True):
             dependencies.ensure(slicer, REQUIREMENTS)
-            self.logic.start(self.request())
+            request = self.request()
+            question = self.logic.presenter.question(request)
+            if question and not slicer.util.confirmOkCancelDisplay(question, _("RegRefine")):
+                return
+            self.logic.start(replace(request, download=True))
 
     def onAbortButton(self, checked=False):
         """Drop the run."""
@@ -232,7 +237,8 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
             onState: called with a State at every step; when it is no longer busy, the run is over.
             options: fixedSegmentation, movingSegmentation, fixedMask, movingMask, fixedLandmarks,
                 movingLandmarks, initialTransform: nodes; wanted: names of outputs
-                (RegRefineBridge/outputs.py); chosen: nodes to be filled, by output.
+                (RegRefineBridge/outputs.py); chosen: nodes to be filled, by output; download:
+                True agrees to the download of a network's weights where they are not here.
 
         Returns:
             When blocking, the nodes by output: transform, warpedVolume, figures, ...; else None,

@@ -6,6 +6,9 @@ On a grid grown by a margin in which the field falls to zero both are the same.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from .geometry import DisplacementField, FloatArray
@@ -13,6 +16,34 @@ from .geometry import DisplacementField, FloatArray
 Margin = tuple[int, int, int]
 STEEPEST_SLOPE = 2.0 / 3.0
 LARGEST_GRADIENT = 0.5
+LARGEST_GROWTH = 4.0
+SMALL_GRID_VOXELS = 16_000_000
+
+
+class GridAndMatrix(NamedTuple):
+    """A mapping of all space: first a grid that is zero on its rim, then a 4x4 (None: nothing)."""
+
+    grid: DisplacementField
+    matrix: FloatArray | None = None
+
+
+def everywhere(field: DisplacementField, linear: FloatArray) -> GridAndMatrix:
+    """Return a field as a mapping that every program continues alike beyond its grid.
+
+    It is one padded and tapered grid, as long as its margin does not blow it up. Where a large
+    linear part would do that, the grid holds the rest, and the linear part goes on outside it.
+
+    Args:
+        linear: the 4x4 part of the field.
+    """
+    margin = needed_margin(field)
+    if growth(field, margin) <= _growth_limit(field):
+        return GridAndMatrix(tapered(field, margin))
+    points = field.geometry.points()
+    inverse = np.linalg.inv(linear)
+    rest = (points + field.vectors) @ inverse[:3, :3].T + inverse[:3, 3] - points
+    field = DisplacementField(rest.astype(field.vectors.dtype), field.geometry)
+    return GridAndMatrix(tapered(field, _bounded(field, needed_margin(field))), linear)
 
 
 def needed_margin(field: DisplacementField) -> Margin:
@@ -52,6 +83,18 @@ def growth(field: DisplacementField, margin: Margin) -> float:
     """Return how many times as many voxels the field's grid has with the margin."""
     grown = np.prod([n + 2 * m for n, m in zip(field.geometry.shape, margin, strict=True)])
     return float(grown / field.geometry.voxel_count)
+
+
+def _growth_limit(field: DisplacementField) -> float:
+    """Return how many times as many voxels a padded grid may have: small grids may have more."""
+    return max(LARGEST_GROWTH, SMALL_GRID_VOXELS / field.geometry.voxel_count)
+
+
+def _bounded(field: DisplacementField, margin: Margin) -> Margin:
+    """Return the margin, shrunk where the grid would grow beyond the limit."""
+    while growth(field, margin) > _growth_limit(field) and max(margin) > 1:
+        margin = tuple(math.ceil(0.8 * m) if m > 1 else 1 for m in margin)  # type: ignore[assignment]
+    return margin
 
 
 def _faces(field: DisplacementField) -> list[tuple[FloatArray, FloatArray]]:

@@ -13,9 +13,19 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "RegRefine"))
 
-from RegRefineBridge.transforms import gridTransform, toVtkMatrix  # noqa: E402
+from RegRefineBridge.loading import copied, load  # noqa: E402
+from RegRefineBridge.steps import finished  # noqa: E402
+from RegRefineBridge.transforms import (  # noqa: E402
+    bend,
+    gridTransform,
+    linearTransform,
+    matrixToWorld,
+    setMapping,
+    toVtkMatrix,
+)
 
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume  # noqa: E402
+from RegRefineLib.worker.ready import backward, forward, prepared  # noqa: E402
 
 # columns: the directions of i, j, k
 DIRECTIONS = {
@@ -107,7 +117,43 @@ def bspline(size=4.0, seed=0):
 
 
 def gridOf(field: DisplacementField):
-    return gridTransform(field)
+    return gridTransform(finished(copied(field.vectors, 3)), field.geometry)
+
+
+def loadedFor(result, movingNode=None):
+    """A result as the worker prepares it for a moving node, in VTK's memory."""
+    place = None if movingNode is None else matrixToWorld(movingNode)
+    return finished(load(prepared(result, place, lengths=True)))
+
+
+def setTransform(node, field, linear=None, movingNode=None):
+    """Fill a node with a field (fixed -> moving world) as publishing does."""
+    place, tail = _placed(movingNode)
+    setMapping(node, [*_parts(forward(field, _or_still(linear), place)), *tail])
+
+
+def setInverse(node, field, linear=None, movingNode=None):
+    """Fill a node with a field (moving -> fixed world) as publishing does."""
+    place, tail = _placed(movingNode)
+    parts = _parts(backward(field, _or_still(linear), place))
+    setMapping(node, [*(each.GetInverse() for each in tail), *parts])
+
+
+def _or_still(linear):
+    return np.eye(4) if linear is None else linear
+
+
+def _placed(movingNode):
+    """What a moving node is under: a 4x4, and a list of what bends."""
+    if movingNode is None:
+        return np.eye(4), []
+    place, bending = matrixToWorld(movingNode), bend(movingNode)
+    return _or_still(place), [] if bending is None else [bending]
+
+
+def _parts(mapping):
+    grid = gridOf(mapping.grid)
+    return [grid] if mapping.matrix is None else [grid, linearTransform(mapping.matrix)]
 
 
 def evaluate(transform, points) -> np.ndarray:

@@ -18,6 +18,7 @@ from worker_behaviours import result_of  # noqa: E402
 from RegRefineLib.geometry import Geometry, Volume  # noqa: E402
 from RegRefineLib.job import Extras, RegRefineError  # noqa: E402
 from RegRefineLib.worker.exchange import read_job, write_result  # noqa: E402
+from RegRefineLib.worker.ready import prepared  # noqa: E402
 
 GRID = Geometry((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
 
@@ -30,6 +31,7 @@ class FakeScene:
         self.version = 0
         self.gone = False
         self.refuses = ""
+        self.steps = 1
 
     def missing(self, inputs):
         return [f"Choose the {n} volume." for n in ("fixed", "moving") if not getattr(inputs, n)]
@@ -49,11 +51,16 @@ class FakeScene:
     def remember(self, request):
         return {name: self.contents.get(name) for name in request.chosen.values()}
 
-    def publish(self, result, request, sources):
+    def load(self, ready):
+        for _step in range(self.steps):
+            yield
+        return ready
+
+    def publish(self, loaded, request, sources):
         if self.refuses:
             raise RegRefineError(self.refuses)
         name = request.chosen.get("transform") or f"transform {len(self.contents) + 1}"
-        self.contents[name] = float(result.field.vectors.flat[0])
+        self.contents[name] = float(loaded.transform.grid.vectors.max())
         return {"transform": name}
 
     def putBack(self, nodes, memento):
@@ -106,11 +113,11 @@ class FakeWorker:
     def finish(self, value=1.0, stopped=False, **changes):
         """End the run with a field of `value` mm and these fields of the result changed."""
         folder, self.folder = self.folder, None
-        fixed, _moving, job, _extras = read_job(folder)
-        result = result_of(fixed, job, value)
+        task = read_job(folder)
+        result = result_of(task.fixed, task.job, value)
         for name, change in changes.items():
             object.__setattr__(result, name, change)
-        write_result(folder, result)
+        write_result(folder, prepared(result))
         self.onFinished({"event": "done", "folder": str(folder), "stopped": stopped})
 
     def fail(self, kind, message="", details=""):

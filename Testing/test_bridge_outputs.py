@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mrml import (
@@ -11,6 +13,7 @@ from mrml import (
     evaluate,
     grid,
     gridOf,
+    loadedFor,
     newScene,
     rigid,
     shape_at,
@@ -19,8 +22,12 @@ from mrml import (
 )
 from RegRefineBridge.charts import setFigures, setHistory
 from RegRefineBridge.labels import Labels, labelsFromNode
-from RegRefineBridge.outputs import OUTPUTS, Sources, outputNode, publish
+from RegRefineBridge.loading import oriented
+from RegRefineBridge.outputs import OUTPUTS, Sources, outputNode
+from RegRefineBridge.publication import publish
 from RegRefineBridge.segments import setSegments
+from RegRefineBridge.steps import finished
+from RegRefineBridge.transforms import bend, fromWorld, matrixToWorld
 
 from RegRefineLib.geometry import DisplacementField, Volume
 from RegRefineLib.job import Job, RegRefineError, Result
@@ -36,7 +43,7 @@ def scene():
     return newScene()
 
 
-def result(seed=0, **changes):
+def resultOf(seed=0, **changes):
     field = smoothField(GRID, 3.0, seed)
     labels = shape_at(GRID.points() + field.vectors)
     values = {
@@ -61,6 +68,11 @@ def result(seed=0, **changes):
     return Result(**{**values, **changes})
 
 
+def result(seed=0, movingNode=None, **changes):
+    """The same as the bridge gets it."""
+    return loadedFor(resultOf(seed, **changes), movingNode)
+
+
 def sources(scene):
     fixed = addVolume(scene, Volume(np.zeros(GRID.shape, np.float32), GRID), "CT")
     moving = addVolume(scene, Volume(np.zeros(GRID.shape, np.float32), GRID), "MR")
@@ -69,6 +81,12 @@ def sources(scene):
     points.AddControlPoint(1.0, 2.0, 3.0, "tip")
     points.AddControlPoint(-9.0, 4.0, 5.0, "base")
     return Sources(fixed, moving, labels, labels, points)
+
+
+def placed(given):
+    """The same sources as they are read while the moving volume is under what it is under."""
+    place = matrixToWorld(given.moving)
+    return replace(given, bend=bend(given.moving), movingToWorld=place)
 
 
 def rows(tableNode):
@@ -115,7 +133,7 @@ def test_a_second_run_fills_the_same_nodes(scene):
     assert all(second[output] is node for output, node in first.items())
     assert scene.GetNumberOfNodes() == count
     np.testing.assert_array_equal(
-        slicer.util.arrayFromVolume(second["warpedVolume"]), result(1).warped.array
+        slicer.util.arrayFromVolume(second["warpedVolume"]), resultOf(1).warped.array
     )
     point = GRID.to_ras((15, 13, 11))
     np.testing.assert_allclose(
@@ -225,7 +243,7 @@ def test_the_warped_segmentation_keeps_names_colours_and_shapes(scene):
     again = labelsFromNode(node, GRID)
     assert again.names == NAMES
     assert again.colours == COLOURS
-    np.testing.assert_array_equal(again.volume.array, result().warped_labels.array)
+    np.testing.assert_array_equal(again.volume.array, resultOf().warped_labels.array)
 
 
 def test_segments_keep_how_they_are_shown_on_a_second_run(scene):
@@ -238,15 +256,16 @@ def test_segments_keep_how_they_are_shown_on_a_second_run(scene):
     assert not node.GetDisplayNode().GetSegmentVisibility(first)
     assert node.GetSegmentation().GetNumberOfSegments() == 2
     np.testing.assert_array_equal(
-        labelsFromNode(node, GRID).volume.array, result(1).warped_labels.array
+        labelsFromNode(node, GRID).volume.array, resultOf(1).warped_labels.array
     )
 
 
 def test_other_structures_replace_the_segments(scene):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "s")
     volume = Volume(shape_at(GRID.points()), GRID)
-    setSegments(node, Labels(volume, NAMES, COLOURS))
-    setSegments(node, Labels(Volume(volume.array * 300, GRID), {300: "other"}, {}))
+    setSegments(node, finished(oriented(volume)), (1, 2), NAMES, COLOURS)
+    other = Volume(volume.array * 300, GRID)
+    setSegments(node, finished(oriented(other)), (300, 600), {300: "other"}, {})
     again = labelsFromNode(node, GRID)
     assert list(again.names.values()) == ["other", "label 600"]
     np.testing.assert_array_equal(again.volume.array, volume.array)
@@ -255,8 +274,9 @@ def test_other_structures_replace_the_segments(scene):
 def test_landmarks_are_moved_onto_the_fixed_volume(scene):
     given = sources(scene)
     given.moving.SetAndObserveTransformNodeID(addLinear(scene, rigid()).GetID())
-    done = result()
-    node = publish(scene, done, given, ALL)["warpedLandmarks"]
+    done = resultOf()
+    given = placed(given)
+    node = publish(scene, result(0, given.moving), given, ALL)["warpedLandmarks"]
     positions = np.zeros((2, 3))
     for index in range(2):
         node.GetNthControlPointPosition(index, positions[index])
@@ -275,8 +295,8 @@ def test_the_jacobian_is_shown_white_where_nothing_changed(scene):
 
 
 def test_the_displacement_volume_holds_lengths_in_mm(scene):
-    done = result()
-    node = publish(scene, done, sources(scene), ALL)["displacement"]
+    done = resultOf()
+    node = publish(scene, result(), sources(scene), ALL)["displacement"]
     expected = np.sqrt((done.field.vectors**2).sum(axis=-1))
     np.testing.assert_allclose(slicer.util.arrayFromVolume(node), expected, rtol=1e-5)
 
@@ -318,3 +338,43 @@ def test_a_chart_that_grows_during_a_run_keeps_its_nodes(scene):
             count = scene.GetNumberOfNodes()
     assert scene.GetNumberOfNodes() == count
     assert rows(table)[-1][:2] == ["4", "0.2"]
+
+
+@pytest.mark.parametrize("parents", ["none", "linear", "bending"])
+def test_the_linear_part_leads_from_the_fixed_world_to_the_moving_node(scene, parents):
+    given = sources(scene)
+    if parents != "none":
+        above = (
+            addLinear(scene, rigid())
+            if parents == "linear"
+            else addTransform(scene, gridOf(smoothField(GRID, 4.0, 5)))
+        )
+        given.moving.SetAndObserveTransformNodeID(above.GetID())
+    given = placed(given)
+    node = publish(scene, result(0, given.moving), given, ("linear",))["linear"]
+    point = np.array([5.0, 6.0, 7.0])
+    expected = fromWorld(given.moving).TransformPoint(point + np.array([1.0, 2.0, 3.0]))
+    there = node.GetTransformFromParent().TransformPoint(point)
+    np.testing.assert_allclose(there, expected, atol=1e-5)
+
+
+def test_new_volumes_are_shown_in_windows_that_fit(scene):
+    """Set before the images come, so that Slicer does not search their voxels for one."""
+    given = sources(scene)
+    given.moving.CreateDefaultDisplayNodes()
+    nodes = publish(scene, result(after={"largest_mm": 6.0}), given, ALL)
+    windows = {"jacobian": (2.0, 1.0), "displacement": (6.0, 3.0)}
+    for output, window in windows.items():
+        display = nodes[output].GetDisplayNode()
+        assert not display.GetAutoWindowLevel()
+        assert (display.GetWindow(), display.GetLevel()) == window
+    assert not nodes["warpedVolume"].GetDisplayNode().GetAutoWindowLevel()
+
+
+def test_every_output_is_handed_over_without_a_copy(scene):
+    loaded = result()
+    nodes = publish(scene, loaded, sources(scene), ALL)
+    assert nodes["transform"].GetTransformFromParent() is loaded.transform[0]
+    assert nodes["warpedVolume"].GetImageData() is loaded.warped.data
+    assert nodes["jacobian"].GetImageData() is loaded.jacobian.data
+    assert nodes["displacement"].GetImageData() is loaded.displacement.data

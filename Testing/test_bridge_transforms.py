@@ -17,23 +17,22 @@ from mrml import (
     gridOf,
     newScene,
     rigid,
+    setInverse,
+    setTransform,
     shape_at,
     slicer,
     smoothField,
     thinPlate,
     vtk,
 )
-from RegRefineBridge import transforms
 from RegRefineBridge.nodes import ownVolume, sampled, volumeFromNode
 from RegRefineBridge.transforms import (
     fromWorld,
     initialFromNode,
     mappedGrid,
-    setInverse,
-    setLinear,
-    setTransform,
 )
 
+from RegRefineLib import taper
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 
 
@@ -213,7 +212,7 @@ def test_the_moving_volume_under_the_transform_lines_up(scene, direction, parent
 
 
 def test_a_large_linear_part_is_held_beside_a_small_grid_and_goes_on_outside(scene, monkeypatch):
-    monkeypatch.setattr(transforms, "SMALL_GRID_VOXELS", 0)
+    monkeypatch.setattr(taper, "SMALL_GRID_VOXELS", 0)
     fixed = grid()
     far = np.eye(4)
     far[:3, 3] = (200.0, -100.0, 50.0)
@@ -278,20 +277,6 @@ def test_the_inverse_node_leads_back(scene, parents):
     local = evaluate(forward.GetTransformFromParent(), chosen)
     again = evaluate(node.GetTransformFromParent(), local)
     assert np.abs(again - chosen).max() < 0.1
-
-
-@pytest.mark.parametrize("parents", ["none", "linear", "bending"])
-def test_the_linear_part_leads_from_the_fixed_world_to_the_moving_node(scene, parents):
-    moving = addVolume(scene, Volume(np.zeros((4, 5, 6), np.float32), grid((4, 5, 6))))
-    under(scene, moving, *PARENTS[parents](scene))
-    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "out")
-    linear = rigid((3, 2, 1))
-    setLinear(node, linear, moving)
-    point = np.array([5.0, 6.0, 7.0])
-    expected = fromWorld(moving).TransformPoint((linear @ [*point, 1.0])[:3])
-    np.testing.assert_allclose(
-        node.GetTransformFromParent().TransformPoint(point), expected, atol=1e-5
-    )
 
 
 def test_the_warped_volume_of_a_hardened_copy_equals_the_hardened_volume(scene):

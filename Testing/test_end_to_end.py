@@ -191,6 +191,56 @@ def test_the_result_of_another_program_is_refined(pair, tmp_path, client):
     check(world, second)
 
 
+def test_a_start_that_is_not_refined_comes_out_as_it_went_in(pair, tmp_path, client):
+    """What another program's transform does to the moving volume, the result does as well."""
+    world = World(pair, "axial", tmp_path, client)
+    other = addTransform(world.scene, thinPlate(2.0))
+    other.SetAndObserveTransformNodeID(addLinear(world.scene, rigid((2, 1, 0), (1, 0, 2))).GetID())
+    world.inputs = Inputs(world.fixed, world.moving, initialTransform=other)
+    run = world.run(Job(affine="none", backbone="initial", refinement="none"))
+    grid, moved = world.fixedLabels.geometry, []
+    for transform in (other, run.nodes["transform"]):
+        world.moving.SetAndObserveTransformNodeID(transform.GetID())
+        moved.append(sampled(ownVolume(world.moving), world.moving, grid, order=1))
+    inner = (slice(3, -3),) * 3
+    assert np.abs(moved[0] - moved[1])[inner].mean() < 0.02 * moved[0][inner].std()
+
+
+def test_a_warm_worker_is_at_work_in_half_a_second(pair, tmp_path, client):
+    world = World(pair, "axial", tmp_path, client)
+    heard = []
+
+    def onState(state):
+        heard.append((time.monotonic(), state))
+
+    waited = []
+    for _run in range(2):
+        heard.clear()
+        began = time.monotonic()
+        world.run(JOB.replaced(settings={"steps": 1}), onState)
+        first = next(when for when, state in heard if state.fraction > 0)
+        waited.append(first - began)
+    print(f"first progress {waited[0]:.2f} s after Apply, with the worker warm {waited[1]:.2f} s")
+    assert waited[1] < 2.0  # 0.5 on a machine that does nothing else
+
+
+def test_stop_keeps_the_best_field_of_a_real_run(pair, tmp_path, client):
+    world = World(pair, "axial", tmp_path, client)
+    asked = []
+
+    def onState(state):
+        if len(state.losses) > 2 and not asked:
+            asked.append(time.monotonic())
+            world.presenter.stop()
+
+    run = world.run(JOB.replaced(settings={**SETTINGS, "steps": 100000}), onState)
+    print(f"stop took {time.monotonic() - asked[0]:.2f} s")
+    assert run.stopped
+    assert 2 < len(run.record["history"]) < 100000
+    assert run.after["dice"] >= run.before["dice"]
+    assert run.nodes["transform"].GetScene() is world.scene
+
+
 def test_events_come_during_the_run_and_the_main_thread_is_never_held_up(pair, tmp_path, client):
     world = World(pair, "axial", tmp_path, client)
     moments, work = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 from RegRefineLib.job import Extras, Job, RegRefineError, Result
-from RegRefineLib.worker.exchange import read_job, read_result, write_job, write_result
+from RegRefineLib.taper import GridAndMatrix
+from RegRefineLib.worker.exchange import Handling, read_job, read_result, write_job, write_result
+from RegRefineLib.worker.ready import prepared
 
 AFFINE = np.array(
     [[0.0, 1.1, 0.1, -7.0], [2.0, 0.0, 0.0, 5.0], [0.0, 0.2, 3.0, 1 / 3], [0, 0, 0, 1]]
@@ -55,7 +58,7 @@ def result(**changes):
 def test_a_job_comes_back_bit_for_bit(tmp_path, dtype):
     fixed, moving, job = volume(dtype), volume(dtype, 1), Job(preset="paper", seed=4)
     write_job(tmp_path / "new" / "folder", fixed, moving, job)
-    again, moving2, job2, extras = read_job(tmp_path / "new" / "folder")
+    again, moving2, job2, extras, _ = read_job(tmp_path / "new" / "folder")
     assert again.array.dtype == dtype
     np.testing.assert_array_equal(again.array, fixed.array)
     np.testing.assert_array_equal(moving2.array, moving.array)
@@ -82,27 +85,62 @@ def test_a_matrix_comes_back_as_a_matrix(tmp_path):
 
 
 def test_a_result_comes_back_whole(tmp_path):
-    before = result()
+    before = prepared(result(inverse=field()), lengths=True)
     write_result(tmp_path, before)
     after = read_result(tmp_path)
-    for name in ("warped", "warped_labels", "jacobian"):
+    for name in ("warped", "warped_labels", "jacobian", "displacement"):
         np.testing.assert_array_equal(getattr(after, name).array, getattr(before, name).array)
-    np.testing.assert_array_equal(after.field.vectors, before.field.vectors)
+    for name in ("transform", "inverse"):
+        there, here = getattr(after, name), getattr(before, name)
+        np.testing.assert_array_equal(there.grid.vectors, here.grid.vectors)
+        np.testing.assert_array_equal(there.grid.geometry.affine, here.grid.geometry.affine)
     np.testing.assert_array_equal(after.affine, before.affine)
-    assert after.inverse is None
-    assert after.after == {"dice": {"mean": 0.25}}
-    assert after.history == [{"step": 0, "total": 1.5}]
-    assert after.job == before.job
-    assert after.warnings == ["über"]
+    assert after.label_values == before.label_values
+    assert after.record["after"] == {"dice": {"mean": 0.25}}
+    assert after.record["history"] == [{"step": 0, "total": 1.5}]
+    assert Job.from_json(after.record["job"]) == result().job
+    assert after.record["warnings"] == ["über"]
+
+
+def test_what_a_result_does_not_have_comes_back_as_nothing(tmp_path):
+    write_result(tmp_path, prepared(result(warped_labels=None, jacobian=None)))
+    after = read_result(tmp_path)
+    assert (after.inverse, after.warped_labels, after.jacobian, after.displacement) == (None,) * 4
+    assert after.label_values == ()
+
+
+def test_a_mapping_with_a_matrix_comes_back_with_it(tmp_path):
+    ready = prepared(result())
+    ready = replace(ready, transform=GridAndMatrix(ready.transform.grid, AFFINE))
+    write_result(tmp_path, ready)
+    np.testing.assert_array_equal(read_result(tmp_path).transform.matrix, AFFINE)
+
+
+def test_a_result_s_arrays_are_mapped_and_not_read(tmp_path):
+    write_result(tmp_path, prepared(result()))
+    vectors = read_result(tmp_path).transform.grid.vectors
+    while isinstance(vectors, np.ndarray) and not isinstance(vectors, np.memmap):
+        vectors = vectors.base
+    assert isinstance(vectors, np.memmap)
+
+
+def test_how_a_job_is_to_be_handled_comes_back(tmp_path):
+    handling = Handling(AFFINE, lengths=True, fetch=("one", "two"))
+    write_job(tmp_path, volume(np.uint8), volume(np.uint8), Job(), handling=handling)
+    again = read_job(tmp_path).handling
+    np.testing.assert_array_equal(again.moving_to_world, AFFINE)
+    assert (again.lengths, again.fetch) == (True, ("one", "two"))
+    write_job(tmp_path, volume(np.uint8), volume(np.uint8), Job())
+    assert vars(read_job(tmp_path).handling) == vars(Handling())
 
 
 def test_the_json_files_are_ascii(tmp_path):
-    write_result(tmp_path, result())
+    write_result(tmp_path, prepared(result()))
     assert (tmp_path / "result.json").read_bytes().isascii()
 
 
 def test_writing_a_job_removes_what_an_earlier_run_left(tmp_path):
-    write_result(tmp_path, result())
+    write_result(tmp_path, prepared(result()))
     (tmp_path / "stop").touch()
     write_job(tmp_path, volume(np.float32), volume(np.float32), Job())
     assert not (tmp_path / "result.json").exists()

@@ -272,7 +272,7 @@ def test_the_worker_s_inputs_are_deleted_and_its_outputs_stay(desk):
     desk.run()
     names = {path.name for path in desk.folders[0].iterdir()}
     assert "fixed.npy" not in names
-    assert {"field.npy", "result.json"} <= names
+    assert {"transform.npy", "result.json"} <= names
 
 
 def test_two_runs_are_compared_by_settings_and_figures(desk):

@@ -9,9 +9,11 @@ from worker_behaviours import result_of
 
 from RegRefineLib.geometry import Volume
 from RegRefineLib.job import Job, RegRefineError
+from RegRefineLib.worker.ready import prepared
 
 from RegRefineBridge.contracts import Inputs, Request  # isort: skip
 from RegRefineBridge.scene import MrmlScene  # isort: skip
+from RegRefineBridge.steps import finished  # isort: skip
 
 
 @pytest.fixture
@@ -153,8 +155,9 @@ def test_an_empty_mask_is_said(world):
 def publish(world, request, value):
     result = result_of(world.volume, Job(), value, [{"step": 0.0, "total": 1.0}])
     memento = world.scene.remember(request)
-    sources = world.scene.read(request.inputs).sources
-    return world.scene.publish(result, request, sources), memento
+    material = world.scene.read(request.inputs)
+    loaded = finished(world.scene.load(prepared(result, material.movingToWorld)))
+    return world.scene.publish(loaded, request, material.sources), memento
 
 
 def fieldAt(node, point=(3.0, -4.0, 5.0)):

@@ -120,8 +120,8 @@ def test_a_run_reports_while_it_goes_on_and_leaves_a_result(watch, job_folder):
     assert not watcher.finished[0]["stopped"]
     assert Path(watcher.finished[0]["folder"]) == job_folder
     result = read_result(job_folder)
-    assert (result.field.vectors == STEPS).all()
-    assert len(result.history) == STEPS
+    assert result.transform.grid.vectors.max() == STEPS
+    assert len(result.record["history"]) == STEPS
 
 
 def test_events_carry_times_and_come_at_most_ten_times_a_second(watch, job_folder):
@@ -182,7 +182,7 @@ def test_stop_returns_the_best_so_far_at_the_next_step(watch, job_folder):
     watcher.client.stop()
     assert watcher.until(watcher.ended) < 0.5
     assert watcher.finished[0]["stopped"]
-    assert 3 < read_result(job_folder).field.vectors.max() < STEPS
+    assert 3 < read_result(job_folder).transform.grid.vectors.max() < STEPS
 
 
 def test_stop_before_the_worker_is_up_is_not_lost(watch, job_folder):
@@ -191,7 +191,7 @@ def test_stop_before_the_worker_is_up_is_not_lost(watch, job_folder):
     watcher.client.stop()
     watcher.until(watcher.ended)
     assert watcher.finished[0]["stopped"]
-    assert read_result(job_folder).field.vectors.max() == 0
+    assert read_result(job_folder).transform.grid.vectors.max() == 0
 
 
 def test_a_stop_that_nobody_hears_becomes_an_abort(watch, job_folder):
@@ -330,7 +330,7 @@ def test_a_worker_whose_parent_is_killed_leaves_in_the_middle_of_a_run(job_folde
 def test_a_full_disk_on_the_worker_side_is_told(watch, job_folder):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here, which is as full as a disk can be")
-    (job_folder / "field.npy").symlink_to("/dev/full")
+    (job_folder / "transform.npy").symlink_to("/dev/full")
     watcher = watch("warner")
     watcher.client.start(job_folder)
     watcher.until(watcher.ended)

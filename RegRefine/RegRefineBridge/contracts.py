@@ -5,13 +5,14 @@ No toolkit: nodes are passed through as they are and only the Scene looks into t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from RegRefineLib.geometry import Volume
-from RegRefineLib.job import Extras, Job, Result
+from RegRefineLib.geometry import FloatArray, Volume
+from RegRefineLib.job import Extras, Job
+from RegRefineLib.worker.ready import Ready
 
 from .worker import Failure
 
@@ -47,6 +48,7 @@ class Request:
         wanted: names of outputs.OUTPUTS.
         chosen: nodes picked to receive an output, by its name; without one a new node is made.
         title: how the run is called in the history.
+        download: whether the user has agreed to the download of weights that are not here.
     """
 
     inputs: Inputs
@@ -54,16 +56,22 @@ class Request:
     wanted: tuple[str, ...] = ("transform",)
     chosen: Nodes = field(default_factory=dict)
     title: str = ""
+    download: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """The inputs as arrays, and what publishing needs to know of them later (small)."""
+    """The inputs as arrays, and what publishing needs to know of them later (small).
+
+    Attributes:
+        movingToWorld: 4x4 from the moving node's own coordinates; None where that is no 4x4.
+    """
 
     fixed: Volume
     moving: Volume
     extras: Extras
     sources: Any
+    movingToWorld: FloatArray | None = None
 
 
 class PairSize(NamedTuple):
@@ -79,7 +87,7 @@ class State:
     """What the panel shows of the presenter.
 
     Attributes:
-        phase: idle, running or stopping.
+        phase: idle, running, stopping or publishing.
         stage: what is going on, in words; secondsLeft where known; fraction 0..1 of the whole run.
         live: loss, dice, folds_percent, sdlogj, largest_mm of the moment.
         losses, dices: one value a step.
@@ -127,8 +135,11 @@ class Scene(Protocol):
     def remember(self, request: Request) -> Any:
         """Return what `putBack` needs to undo a publication that has not happened yet."""
 
-    def publish(self, result: Result, request: Request, sources: Any) -> Nodes:
-        """Put a result into the scene and return its nodes; raises RegRefineError."""
+    def load(self, ready: Ready) -> Generator[None, None, Any]:
+        """Return, in short steps, a result as `publish` takes it; the scene is not touched."""
+
+    def publish(self, loaded: Any, request: Request, sources: Any) -> Nodes:
+        """Put a result into the scene, quickly, and return its nodes; raises RegRefineError."""
 
     def putBack(self, nodes: Nodes, memento: Any) -> None:
         """Undo a publication: nodes it made go, those it filled are as before."""

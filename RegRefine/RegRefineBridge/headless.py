@@ -22,7 +22,8 @@ def requestFor(fixed: Node, moving: Node, job: Job | str | None, **options: Any)
 
     Args:
         job: a Job, the name of a preset, or None for the default one.
-        options: other Inputs by name (fixedSegmentation=...), wanted and chosen as in Request.
+        options: other Inputs by name (fixedSegmentation=...); wanted, chosen and download as in
+            Request.
 
     Raises:
         ValueError: an option of another name.
@@ -32,15 +33,16 @@ def requestFor(fixed: Node, moving: Node, job: Job | str | None, **options: Any)
     nodes = {name: options.pop(name) for name in names & set(options)}
     wanted = tuple(options.pop("wanted", DEFAULT_OUTPUTS))
     chosen = options.pop("chosen", {})
+    download = bool(options.pop("download", False))
     if options:
-        known = ", ".join(sorted({*names, "wanted", "chosen"}))
+        known = ", ".join(sorted({*names, "wanted", "chosen", "download"}))
         raise ValueError(f"unknown option {', '.join(options)}; known are {known}")
     if "inverse" in wanted or "jacobian" in wanted:
         job = job.replaced(
             inverse=job.inverse or "inverse" in wanted,
             jacobian=job.jacobian or "jacobian" in wanted,
         )
-    return Request(Inputs(fixed, moving, **nodes), job, wanted, chosen, job.preset)
+    return Request(Inputs(fixed, moving, **nodes), job, wanted, chosen, job.preset, download)
 
 
 def runBlocking(

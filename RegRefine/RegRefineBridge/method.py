@@ -200,17 +200,23 @@ def needsWeights(job: Job) -> bool:
     return whole.backbone == NETWORK or whole.refinement in WITH_NETWORK
 
 
+def weightsOf(job: Job) -> list[str]:
+    """Return the weights that a job's networks run with, each once: models' names or files."""
+    whole = resolve(job)
+    given = []
+    if whole.backbone == NETWORK:
+        given.append(whole.backbone_settings.get("weights"))
+    if whole.refinement in WITH_NETWORK:
+        given.append(whole.settings.get("weights"))
+    return list(dict.fromkeys(str(each or "") for each in given))
+
+
 def missingWeights(job: Job) -> str:
     """Return what is wrong with the weights of a job's network, or ""."""
-    whole = resolve(job)
-    for needed, settings in (
-        (whole.backbone == NETWORK, whole.backbone_settings),
-        (whole.refinement in WITH_NETWORK, whole.settings),
-    ):
-        weights = str(settings.get("weights") or "")
-        if needed and not weights:
+    for weights in weightsOf(job):
+        if not weights:
             return "choose the network's weights: a model, or a file"
-        if needed and Path(weights).suffix and not Path(weights).is_file():
+        if Path(weights).suffix and not Path(weights).is_file():
             return f"the weights file {weights} is not there"
     return ""
 

@@ -3,18 +3,19 @@
     presenter = Presenter(scene, worker, newFolder)
     presenter.onChanged = panel.show          # a State, whenever something changed
     presenter.missing(request)                # sentences; empty when Apply may be pressed
+    presenter.question(request)               # what must be agreed to before; mostly ""
     presenter.start(request)                  # then poll() every 0.1 s
     presenter.stop(); presenter.abort()
     presenter.revert(); presenter.restore(2)
 
 A run goes: the scene's nodes as arrays -> a job folder -> the worker -> events -> the result back
-into the scene. A result is dropped where its inputs were changed in the meantime. Earlier results
-stay on disk for a while, so that a run can be undone or an earlier one be put back.
+into the scene, in short steps, a few a poll. A result is dropped where its inputs were changed in
+the meantime. Earlier results stay on disk for a while, so that a run can be undone, or an earlier
+one be put back.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -23,16 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.worker.exchange import write_job
+from RegRefineLib.worker.exchange import Handling, write_job
 
+from . import models
 from .contracts import Request, Scene, State, Worker
 from .estimate import Estimate, estimate
-from .method import missingWeights
 from .progress import followed
 from .results import Current, Results
-from .runs import History, Run, summary
+from .runs import History, Run, verdict
+from .steps import Steps, advance
 from .texts import _
 from .worker import Failure
+
+SLICE_S = 0.05  # of publishing, at a time
 
 
 class Presenter:
@@ -59,6 +63,7 @@ class Presenter:
         self._newFolder = newFolder
         self._clock = clock
         self._current: Current | None = None
+        self._publishing: Steps[Run | None] | None = None
         self._reason = ""
         worker.onEvent = self._onEvent
         worker.onFinished = self._onFinished
@@ -73,17 +78,22 @@ class Presenter:
 
     def missing(self, request: Request) -> list[str]:
         """Return a sentence for each thing that keeps a run from starting."""
-        sentences = self._scene.missing(request.inputs)
-        try:
-            weights = missingWeights(request.job)
-        except RegRefineError as error:
-            weights = str(error)
-        return [*sentences, *filter(None, [weights])]
+        weights = models.missing(request.job)
+        return [*self._scene.missing(request.inputs), *filter(None, [weights])]
 
     def estimate(self, request: Request) -> Estimate | None:
         """Return the time and memory a run will take, or None where the volumes are not there."""
         size = self._scene.size(request.inputs)
         return None if size is None else estimate(size, request.job, self.runs)
+
+    def question(self, request: Request) -> str:
+        """Return what the user must agree to before the run (a download), or "".
+
+        Raises:
+            RegRefineError: what is needed cannot be had.
+        """
+        needed = models.toFetch(request.job)
+        return models.question(needed) if needed else ""
 
     def warmUp(self) -> None:
         """Start the worker before it is needed."""
@@ -103,10 +113,18 @@ class Presenter:
         if missing:
             self._say(" ".join(missing), "error")
             return False
+        fetch = tuple(model.name for model in models.toFetch(request.job))
+        if fetch and not request.download:
+            text = _("The weights {names} are not on this computer; agree to their download first.")
+            self._say(text.format(names=", ".join(fetch)), "error")
+            return False
         folder = self._newFolder()
         try:
             material = self._scene.read(request.inputs)
-            write_job(folder, material.fixed, material.moving, request.job, material.extras)
+            handling = Handling(material.movingToWorld, "displacement" in request.wanted, fetch)
+            write_job(
+                folder, material.fixed, material.moving, request.job, material.extras, handling
+            )
         except RegRefineError as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._say(str(error), "error")
@@ -128,7 +146,10 @@ class Presenter:
 
     def abort(self, reason: str = "") -> None:
         """Drop the run; the scene stays as it was."""
-        if self.state.busy:
+        if self._publishing is not None:
+            self._leave()
+            self._end(reason or _dropped(), "info")
+        elif self.state.busy:
             self._reason = reason
             self._change(phase="stopping", stage=_("Dropping the run"))
             self._worker.abort()
@@ -136,6 +157,8 @@ class Presenter:
     def poll(self) -> None:
         """Take what has come from the worker; drop the run where an input was removed."""
         self._worker.poll()
+        if self._publishing is not None:
+            self._publishOn(self._publishing)
         current = self._current
         if (
             current is not None
@@ -146,9 +169,9 @@ class Presenter:
 
     def sceneClosing(self) -> None:
         """Drop the run and forget the history: its nodes are going."""
-        if self.state.busy:
+        if self._worker.running:
             self._worker.close()  # there is no time to wait for an orderly end
-            self._leave()
+        self._leave()
         self.runs.clear()
         self._set(State())
 
@@ -204,18 +227,26 @@ class Presenter:
             self._set(followed(self.state, event))
 
     def _onFinished(self, event: dict[str, Any]) -> None:
-        current = self._current
-        if current is None:
+        if self._current is None:
             return
-        self._current = None
+        self._publishing = self._results.publish(self._current, bool(event.get("stopped")))
+        stage = _("Putting the result into the scene")
+        self._change(phase="publishing", stage=stage, secondsLeft=None)
+        self._publishOn(self._publishing)
+
+    def _publishOn(self, steps: Steps[Run | None]) -> None:
+        """Take a few steps of the publication, and see to its end."""
         try:
-            run = self._results.publish(current, bool(event.get("stopped")))
+            advance(steps, SLICE_S)
+        except StopIteration as end:
+            self._published(end.value)
         except RegRefineError as error:
-            shutil.rmtree(current.folder, ignore_errors=True)
+            self._leave()
             self._end(str(error), "error")
-            return
+
+    def _published(self, run: Run | None) -> None:
         if run is None:
-            shutil.rmtree(current.folder, ignore_errors=True)
+            self._leave()
             self._end(
                 _(
                     "An input was changed during the run, so its result was dropped. "
@@ -224,18 +255,21 @@ class Presenter:
                 "warning",
             )
             return
-        self._end(_verdict(run), "warning" if run.worse() else "info")
+        self._current = self._publishing = None
+        self._end(verdict(run), "warning" if run.worse() else "info")
         self._show(run)
 
     def _onFailed(self, failure: Failure) -> None:
         self._leave()
         if failure.kind == "aborted":
-            self._end(self._reason or _("The run was dropped; the scene is as it was."), "info")
+            self._end(self._reason or _dropped(), "info")
             return
         self._end(failure.message, "error", failure.details)
 
     def _leave(self) -> None:
+        """Forget the run under way and delete its folder."""
         current, self._current = self._current, None
+        self._publishing = None
         if current is not None:
             shutil.rmtree(current.folder, ignore_errors=True)
 
@@ -261,17 +295,5 @@ class Presenter:
         self.onChanged(state)
 
 
-def _verdict(run: Run) -> str:
-    """Return how a run ended, in a sentence or two."""
-    seconds = math.ceil(run.total)
-    text = (
-        _("Stopped after {seconds} s: {figures}.")
-        if run.stopped
-        else _("Done in {seconds} s: {figures}.")
-    )
-    sentence = text.format(seconds=seconds, figures=summary(run))
-    if run.worse():
-        sentence += " " + _("The result is worse than the start ({names}). Revert?").format(
-            names=", ".join(run.worse())
-        )
-    return sentence
+def _dropped() -> str:
+    return _("The run was dropped; the scene is as it was.")

@@ -11,6 +11,7 @@ from .texts import _
 
 # stage -> the part of the bar at which it begins and ends
 SPANS = {
+    "download": (0.0, 1.0),  # a bar of its own
     "prepare": (0.0, 0.05),
     "affine": (0.05, 0.2),
     "start": (0.2, 0.35),
@@ -22,6 +23,7 @@ SPANS = {
 def stageWords(stage: str) -> str:
     """Return a stage's name for people."""
     return {
+        "download": _("Downloading"),
         "prepare": _("Preparing the images"),
         "affine": _("Aligning (linear)"),
         "start": _("Finding the start"),
@@ -47,7 +49,11 @@ def followed(state: State, event: Mapping[str, Any]) -> State:
 def _progressed(state: State, event: Mapping[str, Any]) -> State:
     stage, step, steps = event["stage"], int(event["step"]), int(event["steps"])
     words = stageWords(stage)
-    if steps > 1:
+    if stage == "download":
+        words += " " + _("{name} ({done} of {whole} MB)").format(
+            name=event.get("message", ""), done=step, whole=steps
+        )
+    elif steps > 1:
         words += " " + _("({step} of {steps})").format(step=step + 1, steps=steps)
     elif event.get("message"):
         words += f": {event['message']}"
@@ -63,7 +69,7 @@ def _progressed(state: State, event: Mapping[str, Any]) -> State:
     return replace(
         state,
         stage=words if state.phase == "running" else state.stage,
-        fraction=max(state.fraction, _fraction(stage, step, steps)),
+        fraction=max(0.0 if stage == "prepare" else state.fraction, _fraction(stage, step, steps)),
         secondsLeft=event.get("eta_s"),
         live=live,
         losses=losses,

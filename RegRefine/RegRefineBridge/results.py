@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.worker.exchange import read_result
+from RegRefineLib.worker.exchange import RESULT_ARRAYS, read_result
 
 from .contracts import Request, Scene
 from .runs import History, Run
+from .steps import finished
 from .texts import _
-
-ARRAYS = ("field", "warped", "warped_labels", "inverse", "jacobian")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +42,25 @@ class Results:
         self.history = History()
         self._scene = scene
 
-    def publish(self, current: Current, stopped: bool) -> Run | None:
-        """Return a finished run with its nodes, or None where an input changed meanwhile.
+    def publish(self, current: Current, stopped: bool) -> Generator[None, None, Run | None]:
+        """Return, in short steps, a finished run with its nodes; the last step changes the scene.
+
+        None where an input changed meanwhile.
 
         Raises:
             RegRefineError: the result cannot be read or published.
         """
         request = current.request
+        ready = read_result(current.folder)
+        loaded = yield from self._scene.load(ready)
+        yield
         if self._scene.fingerprint(request.inputs) != current.fingerprint:
             return None
-        result = read_result(current.folder)
         kept = Kept(request, current.sources, self._scene.remember(request))
-        nodes = self._scene.publish(result, request, current.sources)
+        nodes = self._scene.publish(loaded, request, current.sources)
         _dropInputs(current.folder)
         return self.history.add(
-            result,
+            ready,
             request.title,
             stopped=stopped,
             folder=current.folder,
@@ -77,7 +81,8 @@ class Results:
         kept: Kept = run.request
         chosen = {**kept.request.chosen, "transform": run.nodes["transform"]}
         request = replace(kept.request, chosen=chosen)
-        nodes = self._scene.publish(read_result(run.folder), request, kept.sources)
+        loaded = finished(self._scene.load(read_result(run.folder)))
+        nodes = self._scene.publish(loaded, request, kept.sources)
         return self.history.replace(run, nodes=nodes)
 
     def undo(self, run: Run) -> Run | None:
@@ -111,7 +116,7 @@ class Results:
 
 def _dropInputs(folder: Path) -> None:
     """Delete the arrays that went to the worker; those that came back stay."""
-    kept = {f"{name}.npy" for name in ARRAYS}
+    kept = {f"{name}.npy" for name in RESULT_ARRAYS}
     for path in folder.glob("*.npy"):
         if path.name not in kept:
             path.unlink(missing_ok=True)

@@ -6,16 +6,20 @@ that an earlier result can be put back into the scene.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from RegRefineLib.job import Job, Result
+from RegRefineLib.geometry import Geometry
+from RegRefineLib.job import Job
 from RegRefineLib.presets import resolve
+from RegRefineLib.worker.ready import Ready
 
 from .contracts import PairSize
+from .texts import _
 
 KEPT_ON_DISK = 5
 # figure -> 1 if more of it is better, -1 if less of it is, 0 if neither
@@ -99,20 +103,21 @@ class History:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def add(self, result: Result, title: str, **others: Any) -> Run:
+    def add(self, ready: Ready, title: str, **others: Any) -> Run:
         """Keep a run and return it; `others` are the fields that are not in the result."""
+        record = ready.record
         self._count += 1
         run = Run(
             number=self._count,
             title=title,
-            job=resolve(result.job),
-            before=figures(result.before),
-            after=figures(result.after),
-            size=_size(result),
-            seconds=dict(result.seconds),
-            device=result.device,
-            warnings=tuple(result.warnings),
-            record=result.to_json(),
+            job=resolve(Job.from_json(record["job"])),
+            before=figures(record["before"]),
+            after=figures(record["after"]),
+            size=_size(ready.warped.geometry),
+            seconds=record["seconds"],
+            device=record["device"],
+            warnings=tuple(record["warnings"]),
+            record=record,
             **others,
         )
         self._runs.append(run)
@@ -154,8 +159,7 @@ class History:
             self.replace(run, folder=None)
 
 
-def _size(result: Result) -> PairSize:
-    fixed = result.field.geometry
+def _size(fixed: Geometry) -> PairSize:
     spacing = tuple(float(s) for s in fixed.spacing)
     return PairSize(fixed.voxel_count, fixed.voxel_count, spacing)  # type: ignore[arg-type]
 
@@ -187,6 +191,22 @@ def summary(run: Run) -> str:
     if "largest_mm" in run.after:
         parts.append(f"largest {run.after['largest_mm']:.1f} mm")
     return ", ".join(parts)
+
+
+def verdict(run: Run) -> str:
+    """Return how a run ended, in a sentence or two."""
+    seconds = math.ceil(run.total)
+    text = (
+        _("Stopped after {seconds} s: {figures}.")
+        if run.stopped
+        else _("Done in {seconds} s: {figures}.")
+    )
+    sentence = text.format(seconds=seconds, figures=summary(run))
+    if run.worse():
+        sentence += " " + _("The result is worse than the start ({names}). Revert?").format(
+            names=", ".join(run.worse())
+        )
+    return sentence
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +10,17 @@ import numpy as np
 import vtk
 
 from RegRefineLib.geometry import Geometry, Volume
-from RegRefineLib.job import Extras, Result
+from RegRefineLib.job import Extras
+from RegRefineLib.worker.ready import Ready
 
 from .contracts import Inputs, Material, Nodes, PairSize, Request
 from .labels import BINARY_LABELMAP, Labels, labelsFromNode, maskFromNode
+from .loading import Loaded, load
 from .nodes import landmarksFromNode, volumeFromNode
-from .outputs import OUTPUTS, Sources, outputNode, publish
+from .outputs import OUTPUTS, Sources, outputNode
+from .publication import publish
 from .texts import _
-from .transforms import Node, initialFromNode
+from .transforms import Node, bend, initialFromNode, matrixToWorld
 
 VOLUMES = ("fixed", "moving")
 
@@ -103,14 +106,17 @@ class MrmlScene:
             fixed_landmarks=points[0] if points[1] is not None else None,
             moving_landmarks=points[1] if points[0] is not None else None,
         )
+        place = matrixToWorld(inputs.moving)
         sources = Sources(
             inputs.fixed,
             inputs.moving,
             movingLabels=_named(labels[1]),
             fixedLabels=_named(labels[0]),
             movingLandmarks=inputs.movingLandmarks,
+            bend=bend(inputs.moving),
+            movingToWorld=place,
         )
-        return Material(fixed, moving, extras, sources)
+        return Material(fixed, moving, extras, sources, place)
 
     def remember(self, request: Request) -> Memento:
         """Return copies of the chosen outputs, and which outputs there are already."""
@@ -119,20 +125,24 @@ class MrmlScene:
         for output, node in chosen.items():
             copies[output] = self._scene.CreateNodeByClass(node.GetClassName())
             copies[output].UnRegister(None)  # Python's own reference is enough
-            copies[output].CopyContent(node)
+            copies[output].CopyContent(node, not _isReplaced(node))
         present = {node.GetID() for node in chosen.values()}
         if "transform" in chosen:
             found = (outputNode(chosen["transform"], output) for output in OUTPUTS)
             present |= {node.GetID() for node in found if node is not None}
         return Memento(copies, frozenset(present))
 
-    def publish(self, result: Result, request: Request, sources: Sources) -> Nodes:
+    def load(self, ready: Ready) -> Generator[None, None, Loaded]:
+        """Return a result in VTK's memory, in short steps; the scene is not touched."""
+        return load(ready)
+
+    def publish(self, loaded: Loaded, request: Request, sources: Sources) -> Nodes:
         """Put a result into the scene and return its nodes by output.
 
         Raises:
-            RegRefineError: as outputs.publish.
+            RegRefineError: as publication.publish.
         """
-        return publish(self._scene, result, sources, request.wanted, self._chosen(request))
+        return publish(self._scene, loaded, sources, request.wanted, self._chosen(request))
 
     def putBack(self, nodes: Nodes, memento: Memento) -> None:
         """Undo a publication: nodes it made go, chosen ones are as before."""
@@ -145,7 +155,7 @@ class MrmlScene:
             if not self._isHere(node):
                 continue
             if output in memento.copies:
-                node.CopyContent(memento.copies[output])
+                node.CopyContent(memento.copies[output], not _isReplaced(node))
             elif node.GetID() not in memento.present:
                 self._remove(node)
 
@@ -171,6 +181,11 @@ class MrmlScene:
 
     def _isHere(self, node: Node) -> bool:
         return node.GetScene() is not None and node.GetScene() is self._scene
+
+
+def _isReplaced(node: Node) -> bool:
+    """Whether publishing gives the node a new data object, so that a copy may share the old one."""
+    return node.IsA("vtkMRMLTransformNode") or node.IsA("vtkMRMLVolumeNode")
 
 
 def _hasVoxels(node: Node) -> bool:

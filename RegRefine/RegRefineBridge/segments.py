@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import slicer
-from vtk.util.numpy_support import numpy_to_vtk
 
-from RegRefineLib.geometry import Volume
-
-from .labels import BINARY_LABELMAP, Labels
-from .transforms import Node, toVtkMatrix
+from .labels import BINARY_LABELMAP, Colour
+from .transforms import Node
 
 
-def setSegments(node: Node, labels: Labels) -> None:
+def setSegments(
+    node: Node,
+    image: Any,
+    values: Iterable[int],
+    names: Mapping[int, str],
+    colours: Mapping[int, Colour],
+) -> None:
     """Make the node's segments those of a label map, one for each of its names.
 
     All segments share one label map (one layer). Segments of an earlier run keep their display
     settings where the same structures come again. A value without a name is called by its number.
+
+    Args:
+        image: the label map, a vtkOrientedImageData; `values` are those that occur in it.
     """
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    array = labels.volume.array
-    values = sorted({*labels.names, *(int(v) for v in np.unique(array))} - {0})
-    kind = np.uint8 if max(values, default=0) < 256 else np.int16
-    image = orientedImage(Volume(array.astype(kind), labels.volume.geometry))
     segmentation = node.GetSegmentation()
-    wanted = {f"RegRefine_{value}": value for value in values}
+    wanted = {f"RegRefine_{value}": value for value in sorted({*names, *values} - {0})}
     if list(segmentation.GetSegmentIDs()) != list(wanted):
         segmentation.RemoveAllSegments()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
@@ -38,18 +40,8 @@ def setSegments(node: Node, labels: Labels) -> None:
             segment.SetLabelValue(value)
             segment.AddRepresentation(BINARY_LABELMAP, image)
             segmentation.AddSegment(segment, segmentID)
-            segment.SetColor(*labels.colours.get(value, segment.GetColor()))
-        segment.SetName(labels.names.get(value, f"label {value}"))
+            segment.SetColor(*colours.get(value, segment.GetColor()))
+        segment.SetName(names.get(value, f"label {value}"))
         segment.RemoveAllRepresentations()
         segment.SetLabelValue(value)
         segment.AddRepresentation(BINARY_LABELMAP, image)
-
-
-def orientedImage(volume: Volume) -> Any:
-    """Return a volume as Slicer's vtkOrientedImageData."""
-    image = slicer.vtkOrientedImageData()
-    k, j, i = volume.geometry.shape
-    image.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
-    image.GetPointData().SetScalars(numpy_to_vtk(volume.array.ravel(), deep=True))
-    image.SetImageToWorldMatrix(toVtkMatrix(volume.geometry.affine))
-    return image

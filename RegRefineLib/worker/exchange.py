@@ -2,29 +2,66 @@
 
 job.json names the grids, the job and the arrays (.npy beside it); result.json likewise. Both sides,
 the program that asks (Slicer, with numpy alone) and the worker, use this file. The JSON file is
-written last and in one go, so a folder that has one is complete.
+written last and in one go, so a folder that has one is complete. A result's arrays are mapped into
+memory, not read, so that whoever asks can copy them piece by piece.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import DisplacementField, Geometry, Volume
-from ..job import PROTOCOL, Extras, Job, RegRefineError, Result
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..job import PROTOCOL, Extras, Job, RegRefineError
+from ..taper import GridAndMatrix
+from .ready import Ready
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 _EXTRA_VOLUMES = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 _EXTRA_POINTS = ("fixed_landmarks", "moving_landmarks")
+_MAPPINGS = ("transform", "inverse")
+_RESULT_VOLUMES = ("warped", "warped_labels", "jacobian", "displacement")
+RESULT_ARRAYS = (*_MAPPINGS, *_RESULT_VOLUMES)
+
+
+@dataclass(frozen=True, eq=False)
+class Handling:
+    """What the worker does round `register`.
+
+    Attributes:
+        moving_to_world: 4x4 from the moving node's own coordinates to the world; None: the same.
+        lengths: whether the displacement's lengths are wanted as a volume.
+        fetch: names of the models that are to be downloaded first, to which the user has agreed.
+    """
+
+    moving_to_world: FloatArray | None = None
+    lengths: bool = False
+    fetch: tuple[str, ...] = ()
+
+
+class Task(NamedTuple):
+    """What a job folder holds."""
+
+    fixed: Volume
+    moving: Volume
+    job: Job
+    extras: Extras
+    handling: Handling
 
 
 def write_job(
-    folder: Path, fixed: Volume, moving: Volume, job: Job, extras: Extras | None = None
+    folder: Path,
+    fixed: Volume,
+    moving: Volume,
+    job: Job,
+    extras: Extras | None = None,
+    handling: Handling | None = None,
 ) -> None:
     """Write all that `register` takes into `folder`, which is made if need be.
 
@@ -48,13 +85,14 @@ def write_job(
             record["initial"] = _save(folder, "initial", extras.initial)
         else:
             record["initial"] = {"matrix": _listed(extras.initial)}
+        record["handling"] = asdict(handling or Handling())
         _write_json(folder / JOB_FILE, record)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
-def read_job(folder: Path) -> tuple[Volume, Volume, Job, Extras]:
-    """Return what `write_job` wrote: fixed, moving, job, extras.
+def read_job(folder: Path) -> Task:
+    """Return what `write_job` wrote.
 
     Raises:
         RegRefineError: the folder is not there or incomplete, or of another protocol.
@@ -68,30 +106,38 @@ def read_job(folder: Path) -> tuple[Volume, Volume, Job, Extras]:
         for name in _EXTRA_VOLUMES:
             extras[name] = _load(folder, record[name]) if record[name] else None
         for name in _EXTRA_POINTS:
-            extras[name] = None if record[name] is None else np.array(record[name], dtype=float)
+            extras[name] = _array(record[name])
         extras["initial"] = _load_initial(folder, record["initial"])
+        given = record["handling"]
+        place, fetch = _array(given["moving_to_world"]), tuple(given["fetch"])
+        handling = Handling(place, given["lengths"], fetch)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(folder, error) from error
-    return fixed, moving, Job.from_json(record["job"]), Extras(**extras)
+    return Task(fixed, moving, Job.from_json(record["job"]), Extras(**extras), handling)
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(folder: Path, ready: Ready) -> None:
     """Write a result into `folder`.
 
     Raises:
         RegRefineError: the folder cannot be written (a full disk, for one).
     """
     folder = Path(folder)
-    names = ("field", "warped", "warped_labels", "inverse", "jacobian")
     try:
-        arrays = {name: _save(folder, name, getattr(result, name)) for name in names}
-        _write_json(folder / RESULT_FILE, {**result.to_json(), "arrays": arrays})
+        arrays = {name: _save(folder, name, getattr(ready, name)) for name in _RESULT_VOLUMES}
+        for name in _MAPPINGS:
+            mapping: GridAndMatrix | None = getattr(ready, name)
+            if mapping is not None:
+                entry = _save(folder, name, mapping.grid)
+                arrays[name] = {**entry, "matrix": _listed(mapping.matrix)}
+        entries = {"arrays": arrays, "label_values": ready.label_values}
+        _write_json(folder / RESULT_FILE, {**ready.record, **entries})
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
-def read_result(folder: Path) -> Result:
-    """Return what `write_result` wrote.
+def read_result(folder: Path) -> Ready:
+    """Return what `write_result` wrote, its arrays mapped from their files.
 
     Raises:
         RegRefineError: the folder is not there or incomplete, or of another protocol.
@@ -99,25 +145,16 @@ def read_result(folder: Path) -> Result:
     folder = Path(folder)
     record = _read_json(folder / RESULT_FILE)
     try:
-        arrays: dict[str, Any] = {
-            name: _load(folder, entry) if entry else None
-            for name, entry in record["arrays"].items()
-        }
-        return Result(
-            **arrays,
-            affine=np.array(record["affine_fixed_to_moving_ras"], dtype=float),
-            inverse_residual_mm=record["inverse_residual_mm"],
-            before=record["before"],
-            affine_only=record["affine_only"],
-            after=record["after"],
-            history=record["history"],
-            seconds=record["seconds"],
-            peak_memory_mb=record["peak_memory_mb"],
-            versions=record["versions"],
-            device=record["device"],
-            job=Job.from_json(record["job"]),
-            warnings=record["warnings"],
-        )
+        entries = record.pop("arrays")
+        found: dict[str, Any] = dict.fromkeys(RESULT_ARRAYS)
+        for name, entry in entries.items():
+            found[name] = _load(folder, entry, "r") if entry else None
+        for name in _MAPPINGS:
+            if found[name] is not None:
+                found[name] = GridAndMatrix(found[name], _array(entries[name]["matrix"]))
+        values = tuple(record.pop("label_values"))
+        affine = np.array(record["affine_fixed_to_moving_ras"], dtype=float)
+        return Ready(**found, label_values=values, affine=affine, record=record)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(folder, error) from error
 
@@ -140,8 +177,8 @@ def _write_array(path: Path, array: NDArray[Any]) -> None:
         file.write(array.data)
 
 
-def _load(folder: Path, entry: dict[str, Any]) -> Any:
-    array = np.load(folder / entry["file"], allow_pickle=False)
+def _load(folder: Path, entry: dict[str, Any], mapped: Literal["r"] | None = None) -> Any:
+    array = np.load(folder / entry["file"], mmap_mode=mapped, allow_pickle=False)
     geometry = Geometry(array.shape[:3], np.array(entry["affine"]))
     return {"field": DisplacementField, "volume": Volume}[entry["kind"]](array, geometry)
 
@@ -150,6 +187,10 @@ def _load_initial(folder: Path, entry: dict[str, Any] | None) -> Any:
     if entry is None:
         return None
     return np.array(entry["matrix"]) if "matrix" in entry else _load(folder, entry)
+
+
+def _array(values: Any) -> FloatArray | None:
+    return None if values is None else np.array(values, dtype=float)
 
 
 def _listed(array: Any) -> Any:

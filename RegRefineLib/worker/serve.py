@@ -12,7 +12,8 @@ and writes events to stdout, one line of ASCII JSON each, every one with `event`
     hello     protocol, pid, python           the first line
     ready     seconds                         torch is loaded; the next run starts at once
     started   folder                          a run begins
-    progress  stage, step, steps, loss, metrics, elapsed_s, eta_s, message   at most 10 a second
+    progress  stage, step, steps, loss, metrics, elapsed_s, eta_s, message   at most 10 a second;
+              stage `download` counts megabytes of a model, `message` is its name
     warning   like progress, with a message that a user must see
     done      folder, stopped, seconds        result.json is in the folder
     error     kind (user, memory, error), message, details
@@ -45,6 +46,7 @@ from typing import Any
 from ..job import PROTOCOL, Cancelled, Progress, RegRefineError, Result, Stopped
 from .exchange import read_job, write_result
 from .outbox import PERIOD_S, Outbox
+from .ready import prepared
 
 GRACE_S = 0.4
 IDLE_S = 600.0
@@ -173,9 +175,11 @@ def _run(folder: Path, control: Control, register: Register) -> None:
     report = Reporter(control, folder)
     last: tuple[str, dict[str, Any]]
     try:
-        fixed, moving, job, extras = read_job(folder)
+        fixed, moving, job, extras, handling = read_job(folder)
+        for name in handling.fetch:
+            _fetch(name, report)
         result = register(fixed, moving, job, report, extras)
-        write_result(folder, result)
+        write_result(folder, prepared(result, handling.moving_to_world, handling.lengths))
         last = ("done", {"folder": str(folder), "stopped": report.stopped})
     except Cancelled:
         last = ("aborted", {"warm": True})
@@ -187,6 +191,16 @@ def _run(folder: Path, control: Control, register: Register) -> None:
         last = ("error", _explained(error))
     outbox.post(last[0], **last[1], seconds=round(time.monotonic() - began, 3))
     control.idle.set()
+
+
+def _fetch(name: str, report: Callable[[Progress], None]) -> None:
+    """Download a model that the user has agreed to, where it is not here; steps are megabytes."""
+    from ..weights.store import fetch
+
+    def tell(done: int, whole: int) -> None:
+        report(Progress("download", done >> 20, max(whole, done) >> 20, message=name))
+
+    fetch(name, lambda question: True, tell)
 
 
 def _failure(kind: str, message: str, details: str = "") -> dict[str, str]:
