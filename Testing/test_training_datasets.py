@@ -14,8 +14,9 @@ from RegRefineLib import cli
 from RegRefineLib.formats import files
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
-from RegRefineLib.training.datasets import Grid, ScanPairs, label_maps, scan_pairs
+from RegRefineLib.training.datasets import Grid, ScanPairs
 from RegRefineLib.training.log import rows
+from RegRefineLib.training.pack import Packing, pack
 from RegRefineLib.weights.checkpoint import read
 from RegRefineLib.weights.load import load
 
@@ -43,7 +44,7 @@ def names(folder: Path, ending: str) -> list[str]:
 
 
 def test_maps_lie_on_one_grid_in_the_same_place_with_the_same_numbers(folder: Path) -> None:
-    one, other = label_maps(names(folder, "-labels"), GRID)
+    one, other = pack(names(folder, "-labels"), (), Packing(GRID)).labels
     assert one.shape == other.shape == (16, 16, 16)
     assert set(one.unique().tolist()) == set(other.unique().tolist()) == {0, 1, 2, 3}
     agreeing = (one == other).float().mean()
@@ -54,28 +55,28 @@ def test_a_missing_background_stays_without_a_number(tmp_path: Path) -> None:
     full = np.full((8, 8, 8), 7, np.int16)
     full[:, :, :4] = 9
     files.write_labels(Volume(full, Geometry((8, 8, 8), np.eye(4))), tmp_path / "full.nii.gz")
-    (found,) = label_maps([tmp_path / "full.nii.gz"], Grid((8, 8, 8), 1.0))
+    (found,) = pack([tmp_path / "full.nii.gz"], (), Packing(Grid((8, 8, 8), 1.0))).labels
     assert set(found.unique().tolist()) == {1, 2}
 
 
 def test_scans_are_paired_in_either_order_and_never_with_themselves(folder: Path) -> None:
-    pairs = scan_pairs(names(folder, ""), names(folder, "-labels"), GRID)
+    pairs = pack(names(folder, "-labels"), names(folder, ""), Packing(GRID)).scans()
     drawn = [pairs.sample(n, CPU) for n in range(12)]
     assert {float(s.moving.sum()) for s in drawn} == {float(i.sum()) for i in pairs.images}
     for sample in drawn:
         assert not torch.equal(sample.moving, sample.fixed)
         assert torch.allclose(sample.moving, sample.fixed, atol=0.2)
         assert tuple(sample.moving_labels.shape) == (1, 1, 16, 16, 16)
-    again = scan_pairs(names(folder, ""), names(folder, "-labels"), GRID)
+    again = pack(names(folder, "-labels"), names(folder, ""), Packing(GRID)).scans()
     assert again.fingerprint() == pairs.fingerprint()
     assert ScanPairs(pairs.images).fingerprint() != pairs.fingerprint()
 
 
 def test_scans_that_make_no_pairs_are_refused(folder: Path) -> None:
     with pytest.raises(RegRefineError, match="two scans at least"):
-        scan_pairs(names(folder, "")[:1], (), GRID)
+        pack((), names(folder, "")[:1], Packing(GRID)).scans()
     with pytest.raises(RegRefineError, match="one map per image"):
-        scan_pairs(names(folder, ""), names(folder, "-labels")[:1], GRID)
+        pack(names(folder, "-labels")[:1], names(folder, ""), Packing(GRID))
     with pytest.raises(RegRefineError, match="millimetres"):
         Grid((8, 8, 8), 0.0)
 

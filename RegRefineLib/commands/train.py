@@ -11,6 +11,7 @@ from ..job import DEVICES, INTENSITIES, RegRefineError
 from .terminal import Bar, say
 
 if TYPE_CHECKING:
+    from ..training.pack import Pack
     from ..training.source import Sample, Source
 
 # pairs of these numbers are for validation; no training gets so far
@@ -22,7 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", help="to write to; what it holds already is gone on with"
     )
-    pairs = parser.add_argument_group("pairs (neither labels nor images: random shapes)")
+    pairs = parser.add_argument_group("pairs (no files at all: random shapes)")
+    pairs.add_argument("--pack", metavar="FILE", help="label maps or scans of `regrefine pack`")
     pairs.add_argument(
         "--labels", nargs="+", default=[], metavar="FILE",
         help="label maps: alone, what synthetic images are made of; or one per image",
@@ -104,31 +106,47 @@ def _pairs(
     """Return the source, and the pairs of the files held out (or of numbers never reached)."""
     import torch
 
-    from ..refine.outcome import read_settings
-    from ..training.datasets import Grid, label_maps, scan_pairs
-    from ..training.synthetic import Synthesis, SyntheticPairs
-
-    grid = Grid(tuple(arguments.shape), arguments.spacing)
-    files = len(arguments.images or arguments.labels)
+    whole = _packed(arguments)
+    files = len(whole.images or whole.labels) if whole else 0
     held = arguments.hold_out
     if not 0 <= held <= max(0, files - 1):
         raise RegRefineError(f"--hold-out: from 0 to {max(0, files - 1)} of the files, got {held}")
-    source: Source
-    held_out: Source
-    if arguments.images:
-        if settings:
-            raise RegRefineError(f"--set pairs.{next(iter(settings))}: scans are as they are")
-        whole = scan_pairs(arguments.images, arguments.labels, grid, arguments.intensity)
-        source = whole.part(0, files - held)
-        held_out = whole.part(files - held, files) if held else source
-        judged = bool(held)
-    else:
-        synthesis = replace(read_settings(Synthesis, settings), shape=grid.shape)
-        maps = label_maps(arguments.labels, grid) if files else []
-        wants = grid.preprocessing() if files else {}
-        source = SyntheticPairs(synthesis, maps[: files - held], wants)
-        held_out = SyntheticPairs(synthesis, maps[files - held :], wants) if held else source
-        judged = True
+    source = _source(whole and whole.part(0, files - held), arguments.shape, settings)
+    held_out = source
+    if whole and held:
+        held_out = _source(whole.part(files - held, files), arguments.shape, settings)
+    judged = bool(held) or not (whole and whole.images)
     count = arguments.validation if judged else 0
     numbers = range(FIRST_VALIDATION_PAIR, FIRST_VALIDATION_PAIR + count)
     return source, [held_out.sample(number, torch.device("cpu")) for number in numbers]
+
+
+def _packed(arguments: argparse.Namespace) -> Pack | None:
+    """Return the files as a pack, or None where there are none."""
+    from ..training.datasets import Grid
+    from ..training.pack import Pack, Packing, pack
+
+    files = bool(arguments.images or arguments.labels)
+    if arguments.pack:
+        if files:
+            raise RegRefineError("--pack: has label maps and scans of its own; leave out the files")
+        return Pack.read(arguments.pack)
+    if not files:
+        return None
+    grid = Grid(tuple(arguments.shape), arguments.spacing)
+    return pack(arguments.labels, arguments.images, Packing(grid, intensity=arguments.intensity))
+
+
+def _source(pack: Pack | None, shape: Sequence[int], settings: dict[str, Any]) -> Source:
+    """Return pairs of a pack's scans, synthetic ones of its label maps, or of random shapes."""
+    from ..refine.outcome import read_settings
+    from ..training.datasets import squeezed
+    from ..training.synthetic import Synthesis, SyntheticPairs
+
+    if pack and pack.images:
+        if settings:
+            raise RegRefineError(f"--set pairs.{next(iter(settings))}: scans are as they are")
+        return pack.scans()
+    sizes: Any = pack.shape if pack else tuple(shape)
+    synthesis = replace(read_settings(Synthesis, settings), shape=sizes)
+    return pack.painted(synthesis) if pack else SyntheticPairs(synthesis, (), squeezed(sizes))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..job import RegRefineError
 from ..warp import warp
 from .transmorph import TransMorph
-from .velocity import in_full
+from .velocity import in_full, rescale
 from .voxelmorph import DECODER, ENCODER, VoxelMorph
 
 CHANNELS = 6
@@ -47,7 +47,8 @@ class _FiRework(nn.Module):
             warped, field = moving, torch.zeros_like(moving).repeat(1, 3, 1, 1, 1)
         else:
             warped = warp(moving, field)
-        return in_full(self.network.flow_of(torch.cat([fixed, moving, warped, field], dim=1)))
+        flow = in_full(self.network.flow_of(torch.cat([fixed, moving, warped, field], dim=1)))
+        return rescale(flow, 2) if getattr(self.network, "half_resolution", False) else flow
 
     def following(
         self, moving: Tensor, fixed: Tensor, start: Tensor | None = None
@@ -86,12 +87,19 @@ class FiReworkVM(_FiRework):
     Args:
         steps: n, the calls of the network; the paper takes 8 (LPBA) and 5 (Mindboggle).
         encoder, decoder: features, as VoxelMorph's.
+        half_resolution: find the field at half resolution, for a quarter of the work (not in the
+            paper).
     """
 
     def __init__(
-        self, steps: int = 5, encoder: Sequence[int] = ENCODER, decoder: Sequence[int] = DECODER
+        self,
+        steps: int = 5,
+        encoder: Sequence[int] = ENCODER,
+        decoder: Sequence[int] = DECODER,
+        half_resolution: bool = False,
     ) -> None:
-        super().__init__(VoxelMorph(encoder, decoder, channels=CHANNELS), steps)
+        network = VoxelMorph(encoder, decoder, half_resolution=half_resolution, channels=CHANNELS)
+        super().__init__(network, steps)
 
     @classmethod
     def infer(

@@ -113,7 +113,8 @@ class VoxelMorph(nn.Module):
             full size. The paper's vxm-1 is (8, 32, 32, 32) and (32, 32, 32, 32, 32, 8, 8).
         int_steps: squarings of the integration; 0 makes the output the displacement itself.
         int_downsize: 2 integrates at half resolution, 1 at full.
-        half_resolution: end the U-Net at half resolution instead of shrinking its flow.
+        half_resolution: end the U-Net at half resolution instead of shrinking its flow; without
+            integration the flow is enlarged (no published weights are of that kind).
         channels: of the input; others than the two images go through `flow_of` (see firework.py).
 
     Raises:
@@ -136,8 +137,8 @@ class VoxelMorph(nn.Module):
             )
         if int_downsize not in (1, 2):
             raise RegRefineError(f"voxelmorph: int_downsize is 1 or 2, got {int_downsize}")
-        if half_resolution and (int_steps == 0 or int_downsize != 2):
-            raise RegRefineError("voxelmorph: half_resolution needs int_steps and int_downsize 2")
+        if half_resolution and int_downsize != 2:
+            raise RegRefineError("voxelmorph: half_resolution needs int_downsize 2")
         self.int_steps, self.int_downsize = int_steps, int_downsize
         self.half_resolution = half_resolution
         self.stride = 2 ** len(encoder)
@@ -197,7 +198,7 @@ class VoxelMorph(nn.Module):
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return what is integrated and, in training, regularised (the "pre-integration flow").
 
-        With int_steps 0 it is the displacement at full resolution.
+        With int_steps 0 it is the displacement, at the resolution at which the U-Net ends.
         """
         flow = self.flow_of(torch.cat([moving, fixed], dim=1))
         if self.int_steps and self.int_downsize > 1 and not self.half_resolution:
@@ -207,7 +208,7 @@ class VoxelMorph(nn.Module):
     def displacement(self, velocity: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) of a velocity; of its negative, the inverse."""
         if not self.int_steps:
-            return velocity
+            return rescale(velocity, 2) if self.half_resolution else velocity
         return exponential(velocity, self.int_steps, self.int_downsize)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:

@@ -1,22 +1,18 @@
-"""Files into training: label maps and scans of one anatomy, all on one grid, and pairs of scans."""
+"""The grid that files are brought to for a training, and pairs of scans on it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..formats.files import read_labels, read_volume
 from ..geometry import FloatArray, Geometry, Volume
 from ..job import RegRefineError
-from ..prepare import scaled
-from ..resample import antialiased, resample
 from .source import Draw, Sample
 
 Shape = tuple[int, int, int]
@@ -54,6 +50,11 @@ class Grid:
         }
 
 
+def squeezed(shape: Shape) -> dict[str, Any]:
+    """Return what images must be like for a network trained on shapes without a size in mm."""
+    return {"shape": list(shape), "intensity": ["minmax", "percentile", "ct"]}
+
+
 def _middle(volume: Volume) -> FloatArray:
     """Return the middle (RAS mm) of the box around what is not zero; of all, where all is zero."""
     ends = []
@@ -66,23 +67,12 @@ def _middle(volume: Volume) -> FloatArray:
     return (volume.geometry.affine @ i_j_k)[:3]
 
 
-def label_maps(paths: Sequence[str | Path], grid: Grid) -> list[Tensor]:
-    """Return the files' label maps (D, H, W) on the grid; values are numbered from 0 over all.
-
-    The same value is the same number in every map, and 0 stays 0.
-    """
-    found = []
-    for path in paths:
-        volume = read_labels(path).volume
-        found.append(resample(volume, grid.around(volume), None, "nearest").array)
-    return _numbered(found)
-
-
-def _numbered(maps: Sequence[np.ndarray]) -> list[Tensor]:
+def numbered(maps: Sequence[np.ndarray]) -> tuple[list[int], list[Tensor]]:
+    """Return the maps' values, 0 first, and the maps (int16) with their places in that list."""
     values = np.unique(np.concatenate([np.unique(labels) for labels in maps]))
     names = [0, *(int(v) for v in values if v != 0)]
     places = np.argsort(names)
-    return [
+    return names, [
         torch.from_numpy(places[np.searchsorted(names, labels, sorter=places)].astype(np.int16))
         for labels in maps
     ]
@@ -94,7 +84,7 @@ class ScanPairs:
 
     Attributes:
         images: (D, H, W) each, in [0, 1], on one grid.
-        labels: their label maps (see `label_maps`), or none.
+        labels: their label maps (see `numbered`), or none.
         preprocessing: see source.Source.
         seed: of the order.
     """
@@ -138,37 +128,3 @@ class ScanPairs:
         for volume in (*self.images, *self.labels):
             digest.update(volume.cpu().contiguous().numpy().tobytes())
         return f"pairs of {len(self.images)} scans, {digest.hexdigest()[:16]}"
-
-
-def scan_pairs(
-    images: Sequence[str | Path],
-    labels: Sequence[str | Path],
-    grid: Grid,
-    intensity: str = "minmax",
-) -> ScanPairs:
-    """Return pairs of the files' scans on the grid.
-
-    Args:
-        labels: a file per image in the same order, or none.
-        intensity: the range that becomes 0..1, one of job.INTENSITIES.
-
-    Raises:
-        RegRefineError: fewer than two scans, another number of label maps, unreadable files.
-    """
-    scans = []
-    for path in images:
-        volume = scaled(read_volume(path), intensity)
-        target = grid.around(volume)
-        array = resample(antialiased(volume, target), target).array
-        scans.append(torch.from_numpy(np.array(array)))
-    if not labels:
-        return ScanPairs(scans, (), grid.preprocessing(intensity))
-    if len(labels) != len(images):
-        raise RegRefineError(
-            f"labels: one map per image in the same order, got {len(labels)} for {len(images)}"
-        )
-    maps = []
-    for image, path in zip(images, labels, strict=True):
-        target = grid.around(scaled(read_volume(image), intensity))
-        maps.append(resample(read_labels(path).volume, target, None, "nearest").array)
-    return ScanPairs(scans, _numbered(maps), grid.preprocessing(intensity))

@@ -27,6 +27,7 @@ from ..losses.dice import warped_dice_loss
 from ..losses.smoothness import gradient_l2
 from ..pair import Report, ignore
 from ..warp import warp
+from .convolution import quick_convolutions
 from .log import Log, plot, rows
 from .recipe import Recipe
 from .source import Draw, Sample, Source
@@ -107,7 +108,8 @@ def take_step(state: State, source: Source, device: torch.device) -> dict[str, f
     means: dict[str, float] = {}
     for number in range(recipe.batch):
         sample = source.sample(state.step * recipe.batch + number, device)
-        terms = loss(state.network, sample, recipe)
+        with quick_convolutions(device):
+            terms = loss(state.network, sample, recipe)
         (terms["total"] / recipe.batch).backward()
         for name, term in terms.items():
             means[name] = means.get(name, 0.0) + float(term.detach()) / recipe.batch
@@ -136,12 +138,14 @@ def loss(network: nn.Module, sample: Sample, recipe: Recipe) -> dict[str, Tensor
         terms["similarity"] = terms["similarity"] + similarity
         terms["smoothness"] = terms["smoothness"] + recipe.smooth_weight * gradient_l2(displacement)
         if recipe.dice_weight:
-            dice = recipe.dice_weight * _dice(sample, displacement)
+            dice = recipe.dice_weight * _dice(sample, displacement, recipe.dice_stride)
             terms["dice_loss"] = terms.get("dice_loss", zero) + dice
     return {**terms, "total": sum(terms.values(), zero)}
 
 
-def _dice(sample: Sample, displacement: Tensor) -> Tensor:
+def _dice(sample: Sample, displacement: Tensor, stride: int) -> Tensor:
     if sample.fixed_labels is None or sample.moving_labels is None:
         raise RegRefineError("dice_weight: the pairs have no labels; set it to 0")
-    return warped_dice_loss(sample.fixed_labels, sample.moving_labels, displacement, smooth=1e-5)
+    every = (..., *3 * (slice(None, None, stride),))
+    fixed, moving = sample.fixed_labels[every], sample.moving_labels[every]
+    return warped_dice_loss(fixed, moving, displacement[every] / stride, smooth=1e-5)

@@ -21,12 +21,14 @@ class Recipe:
 
     Attributes:
         network, options: a row of registry.NETWORKS and its constructor's options.
+        begin_with: weights of the same network, a model or a file, to begin with; "": random ones.
         steps: of the descent; the learning rate falls to zero over them.
         stages: fields in the loss: FiRework's first ones; of a plain network its cascade on its own
             output. The paper takes 2; 1 is the plain unsupervised loss.
         similarity: ncc, mean-squares, or another name of `regrefine list similarities`.
         similarity_weight, smooth_weight, dice_weight: factors of the similarity, of the squared
             gradient and of the soft Dice loss, which needs labels.
+        dice_stride: of so many voxels along each axis one counts in the Dice loss.
         learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
         ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
         batch: pairs per step, one after the other.
@@ -36,12 +38,14 @@ class Recipe:
 
     network: str = "firework-vm"
     options: dict[str, Any] = field(default_factory=dict)
+    begin_with: str = ""
     steps: int = 20_000
     stages: int = 2
     similarity: str = "ncc"
     similarity_weight: float = 1.0
     smooth_weight: float = 1.0
     dice_weight: float = 0.0
+    dice_stride: int = 1
     learning_rate: float = 1e-4
     decay: float = 0.9
     ema: float = 0.999
@@ -52,8 +56,8 @@ class Recipe:
     def __post_init__(self) -> None:
         registry.find("network", self.network)
         registry.find("similarity", self.similarity)
-        if min(self.steps, self.stages, self.batch) < 1:
-            raise RegRefineError("training: steps, stages and batch are at least 1")
+        if min(self.steps, self.stages, self.batch, self.dice_stride) < 1:
+            raise RegRefineError("training: steps, stages, batch, dice_stride are at least 1")
         if self.learning_rate <= 0 or self.decay < 0 or not 0 <= self.ema < 1:
             raise RegRefineError(
                 "training: learning_rate is positive, decay not negative, ema from 0 to below 1"

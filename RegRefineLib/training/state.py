@@ -31,6 +31,9 @@ class State:
         self.recipe, self.data, self.step = recipe, source.fingerprint(), 0
         self.preprocessing = dict(source.preprocessing)
         self.network = load.build(recipe.network, recipe.options).to(device).train()
+        if recipe.begin_with:
+            given = load.load(recipe.begin_with, recipe.network, recipe.options)
+            self.network.load_state_dict(given.network.state_dict())
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=recipe.learning_rate, amsgrad=True

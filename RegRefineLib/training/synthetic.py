@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..filters import gaussian, window_sum
 from ..job import RegRefineError
-from ..warp import integrate, resize, warp
+from ..warp import identity, integrate, resize, warp
 from .source import Draw, Sample
 
 Shape = tuple[int, int, int]
@@ -33,10 +33,14 @@ class Synthesis:
     Attributes:
         shape: sizes (D, H, W) of the images.
         labels: of random shapes, background included; given maps have their own.
+        fineness: how many of the smallest random shapes go on a side; others are 2 and 4 times as
+            large.
         bend: deviation of the largest deformations, in parts of the mean side.
         same_contrast: probability that both images are painted alike (all a correlation can use;
             less needs the Dice loss).
+        natural: probability that the labels have about the intensities that came with the maps.
         across: probability that the two images come from two of the given maps instead of one.
+        linear: deviation of a random affine map, in parts of the mean side, that both images share.
         body: probability that random shapes lie within an ellipsoid, with nothing around it.
         empty: probability that the background is black, as in a stripped brain.
         texture: deviation of the smooth structure within labels, which both images share.
@@ -48,9 +52,12 @@ class Synthesis:
 
     shape: Shape = (96, 96, 96)
     labels: int = 16
+    fineness: float = 12.0
     bend: float = 0.05
     same_contrast: float = 1.0
+    natural: float = 0.0
     across: float = 0.0
+    linear: float = 0.0
     body: float = 0.5
     empty: float = 0.5
     texture: float = 0.1
@@ -66,6 +73,8 @@ class Synthesis:
             raise RegRefineError(f"shape: three sizes from 8 voxels on, got {self.shape!r}")
         if self.labels < 2:
             raise RegRefineError(f"labels: 2 at least, background included, got {self.labels}")
+        if self.fineness < 1:
+            raise RegRefineError(f"fineness: 1 or more, got {self.fineness!r}")
         if min(self.bend, self.noise, self.bias, self.gamma, self.blur, self.texture) < 0:
             raise RegRefineError("bend, noise, bias, gamma, blur, texture: none can be negative")
 
@@ -78,9 +87,11 @@ class SyntheticPairs:
         maps: label maps (D, H, W) of the synthesis's shape, whole numbers from 0; none: random
             shapes, new ones for every pair.
         preprocessing: what the maps' grid asks of images (see source.Source).
+        intensities: 0..1 per label number, which `natural` paints.
 
     Raises:
-        RegRefineError: a map of another shape, or `across` with fewer than two maps.
+        RegRefineError: a map of another shape, `across` with fewer than two maps, or `natural`
+            without intensities.
     """
 
     def __init__(
@@ -88,6 +99,7 @@ class SyntheticPairs:
         synthesis: Synthesis,
         maps: Sequence[Tensor] = (),
         preprocessing: Mapping[str, Any] | None = None,
+        intensities: Sequence[float] = (),
     ) -> None:
         for labels in maps:
             if tuple(labels.shape) != tuple(synthesis.shape):
@@ -97,7 +109,10 @@ class SyntheticPairs:
                 )
         if synthesis.across and len(maps) < 2:
             raise RegRefineError(f"across: needs two label maps or more, got {len(maps)}")
+        if synthesis.natural and not intensities:
+            raise RegRefineError("natural: the label maps come without intensities; set it to 0")
         self.synthesis, self.maps = synthesis, list(maps)
+        self.intensities = torch.tensor([float(value) for value in intensities])
         self.preprocessing = dict(preprocessing or {})
         counts = [int(labels.max()) + 1 for labels in maps]
         self.count = max(counts, default=synthesis.labels)
@@ -110,31 +125,39 @@ class SyntheticPairs:
         texture = smooth_noise(draw, 1, wanted.shape, draw.uniform(3, 8))
         alike = draw.chance(wanted.same_contrast)
         empty = draw.chance(wanted.empty)
-        paint = Paint.mixed(draw, self.count, wanted.texture, empty)
+        paint = self._paint(draw, empty)
+        shared = linear_map(draw, wanted.shape, wanted.linear) if wanted.linear else 0.0
         painted = []
         for labels in (first, second):
-            displacement = deformation(draw, wanted.shape, wanted.bend)
+            displacement = deformation(draw, wanted.shape, wanted.bend) + shared
             there = warp(labels, displacement, mode="nearest", padding="border")
             structure = warp(texture, displacement, padding="border")
-            painted.append((image(draw, there, structure, paint, wanted), there.long()))
+            shown = image(draw, there, structure, paint, wanted)
+            painted.append((shown * (there > 0) if empty else shown, there.long()))
             if not alike:
-                paint = Paint.mixed(draw, self.count, wanted.texture, empty)
+                paint = self._paint(draw, empty)
         (moving, moving_labels), (fixed, fixed_labels) = painted
         return Sample(moving, fixed, moving_labels, fixed_labels)
 
     def fingerprint(self) -> str:
         """Return the settings and the maps as a line."""
         digest = hashlib.sha256(json.dumps(asdict(self.synthesis), sort_keys=True).encode())
+        digest.update(self.intensities.numpy().tobytes())
         for labels in self.maps:
             digest.update(labels.cpu().long().numpy().tobytes())
         what = f"{len(self.maps)} label maps" if self.maps else "random shapes"
         return f"synthetic pairs of {what}, {digest.hexdigest()[:16]}"
 
+    def _paint(self, draw: Draw, empty: bool) -> Paint:
+        if draw.chance(self.synthesis.natural):
+            return Paint.about(draw, self.intensities, self.synthesis.texture, empty)
+        return Paint.mixed(draw, self.count, self.synthesis.texture, empty)
+
     def _anatomies(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Return the label maps (1, 1, D, H, W) that become the moving and the fixed image."""
         if not self.maps:
             wanted = self.synthesis
-            shapes = random_shapes(draw, wanted.shape, wanted.labels)
+            shapes = random_shapes(draw, wanted.shape, wanted.labels, wanted.fineness)
             if draw.chance(wanted.body):
                 shapes = shapes * ellipsoid(draw, wanted.shape)
             return shapes, shapes
@@ -154,10 +177,10 @@ def smooth_noise(draw: Draw, channels: int, shape: Shape, spacing: float) -> Ten
     return smooth / smooth.std().clamp_min(1e-6)
 
 
-def random_shapes(draw: Draw, shape: Shape, labels: int) -> Tensor:
+def random_shapes(draw: Draw, shape: Shape, labels: int, fineness: float = 12.0) -> Tensor:
     """Return a label map (1, 1, D, H, W) of shapes of all sizes: whose noise is the largest."""
-    side = sum(shape) / 3
-    noise = sum(smooth_noise(draw, labels, shape, side / parts) for parts in (3, 6, 12))
+    spacing = sum(shape) / 3 / fineness
+    noise = sum(smooth_noise(draw, labels, shape, spacing * size) for size in (4, 2, 1))
     return noise.argmax(dim=1, keepdim=True).float()  # type: ignore[union-attr]
 
 
@@ -175,6 +198,8 @@ def deformation(draw: Draw, shape: Shape, bend: float) -> Tensor:
     A velocity of broad and of finer waves, integrated at half resolution.
 
     Args:
+        fineness: how many of the smallest random shapes go on a side; others are 2 and 4 times as
+            large.
         bend: deviation of the broadest waves' velocity, in parts of the mean side; how much of it
             there is in each pair is random.
     """
@@ -187,6 +212,20 @@ def deformation(draw: Draw, shape: Shape, bend: float) -> Tensor:
     return resize(integrate(velocity, padding="border"), shape)
 
 
+def linear_map(draw: Draw, shape: Shape, size: float) -> Tensor:
+    """Return the displacement (1, 3, D, H, W) in voxels of a random affine map about the middle.
+
+    Args:
+        size: deviation of the matrix's entries from the identity's, and of a shift in parts of the
+            mean side.
+    """
+    points = identity(shape, torch.zeros((), device=draw.device))
+    middle = (torch.tensor(shape, device=draw.device) - 1) / 2
+    matrix, shift = size * draw.normal(3, 3), size * sum(shape) / 3 * draw.normal(3)
+    moved = torch.einsum("ab,nbdhw->nadhw", matrix, points - middle.view(1, 3, 1, 1, 1))
+    return moved + shift.view(1, 3, 1, 1, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Paint:
     """The intensity of each label, and how strongly it shows the texture; (labels,) each."""
@@ -197,8 +236,16 @@ class Paint:
     @classmethod
     def mixed(cls, draw: Draw, labels: int, texture: float, empty: bool) -> Paint:
         """Return a random paint; `empty` leaves label 0 black."""
-        means = draw.uniforms(labels)
-        textures = texture * draw.normal(labels)
+        return cls._of(draw.uniforms(labels), texture * draw.normal(labels), empty)
+
+    @classmethod
+    def about(cls, draw: Draw, means: Tensor, texture: float, empty: bool) -> Paint:
+        """Return a paint of about the given means; the texture is a third of a mixed one's."""
+        means = means.to(draw.device) + 0.05 * draw.normal(len(means))
+        return cls._of(means.clamp(0, 1), texture / 3 * draw.normal(len(means)), empty)
+
+    @classmethod
+    def _of(cls, means: Tensor, textures: Tensor, empty: bool) -> Paint:
         if empty:
             means[0] = textures[0] = 0.0
         return cls(means, textures)

@@ -11,6 +11,7 @@ from torch import nn
 from ..metrics.jacobian import determinant, folds_percent
 from ..metrics.overlap import count_labels, dice, mean
 from ..warp import warp
+from .convolution import quick_convolutions
 from .source import Sample
 from .stages import stages
 
@@ -26,7 +27,8 @@ def validate(network: nn.Module, samples: Sequence[Sample], count: int) -> dict[
     device = next(network.parameters()).device
     for sample in samples:
         moving, fixed = sample.moving.to(device), sample.fixed.to(device)
-        displacement = stages(network, moving, fixed, count)[-1]
+        with quick_convolutions(device):
+            displacement = stages(network, moving, fixed, count)[-1]
         array = displacement[0].double().cpu().numpy()
         figures["validation_folds_percent"].append(folds_percent(determinant(array)))
         if sample.moving_labels is not None and sample.fixed_labels is not None:
