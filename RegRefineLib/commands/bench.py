@@ -23,6 +23,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--pairs", type=int, metavar="N", help="only the first N of each set")
     what.add_argument("--tools", nargs="+", metavar="TOOL", help="tools or variants, in this order")
     what.add_argument("--ablation", action="store_true", help="all variants of the cases' file")
+    what.add_argument(
+        "--dataset", choices=("acdc", "lpba40", "mindboggle", "abdomenctct"),
+        help="instead: its published test pairs, before and after Reg-TTR, per backbone",
+    )  # fmt: skip
+    what.add_argument("--root", metavar="DIR", help="where the dataset lies")
     how = parser.add_argument_group("how")
     how.add_argument("--threads", type=int, default=2, help="of every tool (2)")
     how.add_argument("--limit", type=float, default=3600, metavar="S", help="seconds a run (3600)")
@@ -66,20 +71,12 @@ def _install(names: list[str], place: Path) -> int:
 
 
 def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type: ignore[no-untyped-def]
-    from ..bench.cases import read_cases
     from ..bench.sweep import Plan, sweep
     from ..bench.tools import TOOLS
 
-    data = Path(arguments.data or os.environ.get("REGREFINE_DATA") or _DATA)
-    if not data.is_dir():
-        raise RegRefineError(f"--data: {data} is not there; name the folder of the scans")
-    sets, variants = read_cases(Path(arguments.cases), data)
-    unknown = sorted(set(arguments.sets or ()) - set(sets))
-    if unknown:
-        raise RegRefineError(f"--sets: no {', '.join(unknown)}; there are {', '.join(sets)}")
-    cases = [case for name in arguments.sets or sets for case in sets[name][: arguments.pairs]]
-    tools = list(arguments.tools or ([] if arguments.ablation else TOOLS))
-    tools += list(variants) if arguments.ablation else []
+    cases, variants = _cases(arguments)
+    every = list(variants) if arguments.ablation or arguments.dataset else list(TOOLS)
+    tools = arguments.tools or every
     plan = Plan(
         Path(arguments.results).parent / "pairs",
         place,
@@ -88,6 +85,28 @@ def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type
         arguments.again,
     )
     sweep(cases, tools, variants, results, plan, say)
+
+
+def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """Return the pairs to run, and the variants of tools by name."""
+    from ..bench import published
+    from ..bench.cases import read_cases
+
+    if arguments.dataset:
+        if not arguments.root:
+            raise RegRefineError(f"--root: name the folder that holds {arguments.dataset}")
+        cohort = published.DATASETS[arguments.dataset]
+        cases = published.cohort_cases(cohort, Path(arguments.root))
+        return cases[: arguments.pairs], published.variants(cohort)
+    data = Path(arguments.data or os.environ.get("REGREFINE_DATA") or _DATA)
+    if not data.is_dir():
+        raise RegRefineError(f"--data: {data} is not there; name the folder of the scans")
+    sets, variants = read_cases(Path(arguments.cases), data)
+    unknown = sorted(set(arguments.sets or ()) - set(sets))
+    if unknown:
+        raise RegRefineError(f"--sets: no {', '.join(unknown)}; there are {', '.join(sets)}")
+    cases = [case for name in arguments.sets or sets for case in sets[name][: arguments.pairs]]
+    return cases, variants
 
 
 def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-untyped-def]
