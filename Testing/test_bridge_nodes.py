@@ -21,12 +21,14 @@ from mrml import (
     thinPlate,
     vtk,
 )
+from RegRefineBridge import nodes
 from RegRefineBridge.labels import labelsFromNode, maskFromNode
-from RegRefineBridge.nodes import landmarksFromNode, volumeFromNode
-from RegRefineBridge.segments import orientedImage
+from RegRefineBridge.loading import oriented
+from RegRefineBridge.nodes import landmarksFromNode, sampled, volumeFromNode
+from RegRefineBridge.steps import finished
 from scipy import ndimage
 
-from RegRefineLib.geometry import Volume
+from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import RegRefineError
 
 
@@ -45,7 +47,7 @@ def segment(name, volume, value=1, colour=(1.0, 0.0, 0.0)):
     made.SetName(name)
     made.SetColor(*colour)
     made.SetLabelValue(value)
-    made.AddRepresentation("Binary labelmap", orientedImage(volume))
+    made.AddRepresentation("Binary labelmap", finished(oriented(volume)))
     return made
 
 
@@ -201,7 +203,7 @@ def test_segments_that_share_a_layer_are_told_apart(scene):
         box(geometry, (2, 2, 2), (9, 9, 9)).array
         + 2 * box(geometry, (12, 12, 12), (20, 20, 20)).array
     )
-    image = orientedImage(Volume(both, geometry))
+    image = finished(oriented(Volume(both, geometry)))
     parts = []
     for value, name in ((1, "a"), (2, "b")):
         made = slicer.vtkSegment()
@@ -341,3 +343,26 @@ def test_a_list_without_points_is_refused(scene):
     node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
     with pytest.raises(RegRefineError, match="no placed points"):
         landmarksFromNode(node)
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0, 1.0), (0.5, 2.0, -1.0), (1.5, 0.7, 1.0)])
+@pytest.mark.parametrize(
+    "shift", [(0.0, 0.0, 0.0), (3.0, -2.0, 5.0), (0.3, 99.0, -0.7), (-4.4, 2.2, 1.1)]
+)
+def test_nearest_voxels_on_parallel_axes_are_those_of_the_general_way(
+    scene, monkeypatch, scale, shift
+):
+    rng = np.random.default_rng(0)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    source = Volume(rng.integers(0, 9, (7, 8, 9)).astype(np.int16), grid((7, 8, 9)))
+    place = np.diag([*scale, 1.0])
+    place[:3, 3] = shift
+    target = Geometry((6, 11, 10), source.geometry.affine @ place)
+    quick = sampled(source, node, target, outside=7)
+    monkeypatch.setattr(nodes, "_isSeparable", lambda *_: False)
+    slow = sampled(source, node, target, outside=7)
+    index = source.geometry.to_index(target.points())
+    # halves may fall either way
+    ties = (np.abs(index - np.floor(index) - 0.5) < 1e-6).any(axis=-1)
+    np.testing.assert_array_equal(quick[~ties], slow[~ties])
+    assert quick.dtype == slow.dtype

@@ -81,13 +81,14 @@ def _fromSegmentation(
     order = {name: rank for rank, name in enumerate(segmentation.GetSegmentIDs(), start=1)}
     if not order:
         raise RegRefineError(f"{what}: {node.GetName()} has no segments")
-    top = np.zeros(geometry.shape, np.int32)
+    kind = _kind(len(order))
+    top = np.zeros(geometry.shape, kind)
     for layer in range(segmentation.GetNumberOfLayers(BINARY_LABELMAP)):
         image = segmentation.GetLayerDataObject(layer, BINARY_LABELMAP)
         source = _orientedVolume(image)
         if source is None:
             continue
-        rank = np.zeros(int(source.array.max(initial=0)) + 1, np.int32)
+        rank = np.zeros(int(source.array.max(initial=0)) + 1, kind)
         for segmentID in segmentation.GetSegmentIDsForLayer(layer, BINARY_LABELMAP):
             value = segmentation.GetSegment(segmentID).GetLabelValue()
             if value < len(rank):
@@ -107,12 +108,12 @@ def _fromVolume(
         raise RegRefineError(f"{what}: {node.GetName()} is no label map: it has fractions")
     if own.array.min() < 0:
         raise RegRefineError(f"{what}: {node.GetName()} is no label map: it has negative values")
-    own = Volume(own.array.astype(np.int32), own.geometry)
+    own = Volume(own.array.astype(_kind(int(own.array.max()))), own.geometry)
     names: dict[int, str] = {}
     colours: dict[int, Colour] = {}
     display = node.GetDisplayNode()
     table = display.GetColorNode() if display is not None else None
-    for value in (int(v) for v in np.unique(own.array) if v != 0):
+    for value in _values(own.array):
         names[value], colours[value] = _entry(table, value)
     return sampled(own, node, geometry), names, colours
 
@@ -132,15 +133,31 @@ def _renumbered(
 ) -> tuple[NDArray[Any], dict[int, str], dict[int, Colour]]:
     known = {name: value for value, name in like.names.items()}
     following = max(known.values(), default=0) + 1
-    lookup = np.zeros(max(names, default=0) + 1, np.int32)
-    for value, name in names.items():
+    for name in names.values():
         if name not in known:
             known[name] = following
             following += 1
+    lookup = np.zeros(max(names, default=0) + 1, _kind(following))
+    for value, name in names.items():
         lookup[value] = known[name]
     renamed = {int(lookup[value]): name for value, name in names.items()}
     recoloured = {int(lookup[value]): colour for value, colour in colours.items()}
+    if all(value == new for value, new in enumerate(lookup) if value in names):
+        return array, renamed, recoloured
     return lookup[array], renamed, recoloured
+
+
+def _kind(largest: int) -> type[np.integer[Any]]:
+    """Return the narrowest type that holds labels up to `largest`: they travel to the worker."""
+    kinds = (np.uint8, np.int16, np.int32)
+    return next((kind for kind in kinds if largest <= np.iinfo(kind).max), np.int64)
+
+
+def _values(array: NDArray[Any]) -> list[int]:
+    """Return the labels that occur, without 0."""
+    occurs = np.zeros(int(array.max(initial=0)) + 1, bool)
+    occurs[array.ravel()] = True
+    return [int(value) for value in np.flatnonzero(occurs) if value != 0]
 
 
 def _withLabelmaps(node: Node, geometry: Geometry, what: str) -> Any:

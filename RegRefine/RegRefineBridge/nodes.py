@@ -117,6 +117,9 @@ def sampled(
         return _throughPoints(source, node, geometry, order, np.asarray(outside, dtype))
     toIndex = np.linalg.inv(matrix @ source.geometry.affine) @ geometry.affine
     result = np.full(geometry.shape, outside, dtype)
+    if order == 0 and _isSeparable(toIndex, geometry.shape):
+        _pick(source.array, toIndex, result)
+        return result
     low, high = _reached(source.geometry.shape, toIndex, geometry.shape)
     if (low < high).all():
         window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -132,6 +135,34 @@ def sampled(
             cval=outside,
         )
     return result
+
+
+def _isSeparable(toIndex: FloatArray, shape: tuple[int, ...]) -> bool:
+    """Whether the axes of two grids are parallel, to a thousandth of a voxel over all of it."""
+    skew = toIndex[:3, :3] - np.diag(np.diag(toIndex[:3, :3]))
+    return bool((np.abs(skew) @ np.array(shape[::-1])).max() < 1e-3)
+
+
+def _pick(source: NDArray[Any], toIndex: FloatArray, result: NDArray[Any]) -> None:
+    """Fill `result` with the nearest values of a source on parallel axes; beyond it stays.
+
+    As affine_transform does, but many times as fast: labels mostly lie on their image's grid.
+    """
+    picked, inside = [], []
+    for axis, (n, size) in enumerate(zip(result.shape, source.shape, strict=True)):
+        column = 2 - axis
+        place = toIndex[column, column] * np.arange(n) + toIndex[column, 3]
+        index = np.floor(place + 0.5).astype(np.intp)
+        reached = np.flatnonzero((index >= 0) & (index < size))
+        if not len(reached):
+            return
+        inside.append(slice(reached[0], reached[-1] + 1))
+        picked.append(index[reached])
+    if all((np.diff(index) == 1).all() for index in picked):  # the same voxels, perhaps cut
+        window = tuple(slice(index[0], index[-1] + 1) for index in picked)
+        result[tuple(inside)] = source[window]
+    else:
+        result[tuple(inside)] = source[np.ix_(*picked)]
 
 
 def _reached(
