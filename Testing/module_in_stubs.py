@@ -184,6 +184,25 @@ class ModuleTests(unittest.TestCase):
     def numbers(self):
         return [run.number for run in WIDGET.logic.presenter.runs]
 
+    def test_weights_are_asked_for_before_they_come_and_a_no_changes_nothing(self):
+        from RegRefineBridge.choices import Backbone, Model
+        from RegRefineBridge.selftest import addPair
+
+        ui, parameters = WIDGET.ui, WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        parameters.backbone, parameters.model = Backbone.NETWORK, Model.UNIGRADICON
+        assert "unigradicon" in ui.presetHelpLabel.text
+        assert ui.applyButton.enabled
+        asked = []
+        slicer.util.confirmOkCancelDisplay = lambda text, *_: asked.append(text)  # which is a no
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        ui.applyButton.click()
+        assert len(asked) == 1
+        assert "unigradicon" in asked[0]
+        assert "https://" in asked[0]
+        assert not WIDGET.logic.presenter.state.busy
+        assert slicer.mrmlScene.GetNumberOfNodes() == count
+
     def test_a_closed_scene_ends_the_run(self):
         from RegRefineBridge.selftest import addPair
 
@@ -204,6 +223,7 @@ def main() -> int:
     global MODULE_ITSELF, WIDGET
     prepare(Path(sys.argv[1]))
     os.environ["REGREFINE_REQUIRE_RUN"] = "1"
+    os.environ["REGREFINE_CACHE"] = tempfile.mkdtemp()  # weights are not here
     MODULE_ITSELF, WIDGET = openModule()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     suite = unittest.TestSuite([load(ModuleTests), load(MODULE_ITSELF.RegRefineTest)])
