@@ -163,3 +163,17 @@ def _bare(network: nn.Module, folder: Path) -> Path:
 def test_no_step_at_all_is_refused() -> None:
     with pytest.raises(RegRefineError, match="steps is at least 1"):
         FiReworkVM(steps=0)
+
+
+@torch.no_grad()
+def test_half_resolution_ends_the_network_there_and_gives_whole_fields() -> None:
+    torch.manual_seed(0)
+    half = lively(FiReworkVM(steps=2, **SMALL, half_resolution=True), "network.flow")
+    moving, fixed = torch.rand(2, 1, 1, 16, 16, 16)
+    found = half(moving, fixed)
+    assert found.shape == (1, 3, 16, 16, 16)
+    assert float(found.abs().max()) > 0.1
+    seen = half.network.unet_model(torch.rand(1, 6, 16, 16, 16))
+    assert seen.shape[2:] == (8, 8, 8)
+    with torch.device("meta"):
+        assert sum(p.numel() for p in FiReworkVM().parameters()) == 329_059
