@@ -21,15 +21,16 @@ from RegRefineLib.formats.lps import to_image
 from RegRefineLib.geometry import DisplacementField
 from RegRefineLib.job import RegRefineError
 
+IMPORTS = """import numpy as np
+    import SimpleITK as sitk
+    fixed = sitk.ReadImage(task.fixed)
+    shape = fixed.GetSize()[::-1]"""
 FAKE = """
 import sys
 sys.path.insert(0, {runners!r})
 from task import perform, write_voxels
 def register(task):
-    import numpy as np
-    import SimpleITK as sitk
-    fixed = sitk.ReadImage(task.fixed)
-    shape = fixed.GetSize()[::-1]
+    {imports}
     with task.work():
         {work}
     return {{"fake": "1"}}
@@ -47,7 +48,8 @@ def small(tmp_path):
 
 def ran(small, tmp_path, work, limit_s=60.0, settings=None):
     script = tmp_path / "fake.py"
-    script.write_text(FAKE.format(runners=str(RUNNERS), work=work))
+    imports = IMPORTS if "np." in work or "sitk." in work else "pass"
+    script.write_text(FAKE.format(runners=str(RUNNERS), imports=imports, work=work))
     tool = Tool(str(script), settings=settings or {})
     return execute(tool, python_of(tool, tmp_path), *small, 1, limit_s)
 
