@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pythonqt_stubs as stubs
 import slicer
+import slicer_widget_stubs as widgets
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "RegRefine" / "RegRefine.py"
@@ -48,7 +49,7 @@ class Application(stubs.QObject):
         stubs.processEvents()
 
 
-class Parent(stubs.qMRMLWidget):
+class Parent(widgets.qMRMLWidget):
     """What Slicer gives a module or its widget as its parent."""
 
     def __init__(self):
@@ -61,11 +62,10 @@ class Parent(stubs.qMRMLWidget):
 def prepare(source: Path) -> None:
     """Make `import RegRefine` possible."""
     slicer.__path__.append(str(source / "Base" / "Python" / "slicer"))
-    known = vars(stubs)
-    sys.modules["qt"] = stubs.module("qt", **{n: k for n, k in known.items() if n.startswith("Q")})
-    sys.modules["ctk"] = stubs.module(
-        "ctk", **{n: k for n, k in known.items() if n.startswith("ctk")}
-    )
+    known = widgets.CLASSES
+    for name, prefix in (("qt", "Q"), ("ctk", "ctk")):
+        of = {each: kind for each, kind in known.items() if each.startswith(prefix)}
+        sys.modules[name] = widgets.module(name, **of)
     for name in ("qMRMLNodeComboBox", "qMRMLTableView", "qMRMLWidget"):
         setattr(slicer, name, known[name])
     for name in ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget"):
@@ -74,7 +74,7 @@ def prepare(source: Path) -> None:
     slicer.modules = types.SimpleNamespace(regrefine=types.SimpleNamespace(path=str(MODULE)))
     slicer.mrmlScene = slicer.vtkMRMLScene()
     util = slicer.util
-    util.loadUI = stubs.load
+    util.loadUI = widgets.load
     util.childWidgetVariables = lambda window: types.SimpleNamespace(
         **{w.name: w for w in window.children if w is not window}
     )
