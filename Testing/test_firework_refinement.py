@@ -130,7 +130,7 @@ def test_what_a_user_can_do_wrong_is_a_sentence(weights: str, pair: Pair, tmp_pa
     plain = VoxelMorph(**SMALL)
     save(tmp_path / "plain", plain, "voxelmorph", SMALL)
     for settings, sentence in (
-        ({}, "name a FiRework network's weights"),
+        ({}, "name the weights of its network"),
         ({"weights": str(tmp_path / "plain")}, "VoxelMorph, which cannot take a field"),
         ({"weights": weights, "keep": "first"}, "setting keep"),
         ({"weights": weights, "steps": -1}, "none can be negative"),

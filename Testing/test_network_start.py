@@ -90,6 +90,34 @@ def test_half_precision_is_for_the_convolutions_alone(
         predict(pair, {**settings, "precision": "int8"}, ignore)
 
 
+def test_where_memory_is_short_the_network_sees_larger_voxels(
+    network: VoxelMorph, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"preprocessing": {"spacing_mm": 1.0}}
+    save(tmp_path / "w", network, "voxelmorph", SMALL, more)
+    usual = VoxelMorph.forward
+
+    def small_machine(self: VoxelMorph, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        if moving.numel() > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return usual(self, moving, fixed)
+
+    monkeypatch.setattr(VoxelMorph, "forward", small_machine)
+    heard: list[Progress] = []
+    most = 1000
+    found = predict(pair, {"weights": str(tmp_path / "w")}, heard.append)
+    assert tuple(found.shape) == (1, 3, *pair.shape)
+    assert [e.message for e in heard if e.warning] == [
+        "memory ran out in the network; trying 2 mm voxels"
+    ]
+    most = 0
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        predict(pair, {"weights": str(tmp_path / "w")}, ignore)
+    save(tmp_path / "w", network, "voxelmorph", SMALL)  # no voxel size of its own
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        predict(pair, {"weights": str(tmp_path / "w")}, ignore)
+
+
 def test_without_weights_it_is_said_how_to_name_them(pair: Pair) -> None:
     with pytest.raises(RegRefineError, match="name its weights"):
         predict(pair, {"network": "voxelmorph"}, ignore)

@@ -1,41 +1,24 @@
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from http_files import Served, serving
+from small_model import SMALL, digest, list_model, use_folders
 
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
-from RegRefineLib.weights import catalogue, store
 from RegRefineLib.weights import download as download_module
 from RegRefineLib.weights import load as weights
-
-SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
-ENTRY = {
-    "help": "a small one",
-    "network": "voxelmorph",
-    "file": "w.pth",
-    "sha256": None,
-    "preprocessing": {"intensity": ["ct"], "orientation": "LIA"},
-    "training_data": "nothing",
-    "licence": "CC0-1.0",
-    "citation": "nobody",
-}
+from RegRefineLib.weights import store
 
 
 def yes(_: str) -> bool:
     return True
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
@@ -46,11 +29,9 @@ def network() -> VoxelMorph:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(catalogue.FOLDER_VARIABLE, str(tmp_path / "models"))
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
+    use_folders(tmp_path, monkeypatch)
     monkeypatch.setattr(download_module, "PAUSE_S", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "models").mkdir()
     return tmp_path
 
 
@@ -63,11 +44,7 @@ def served(home: Path, network: VoxelMorph) -> Iterator[Served]:
 
 @pytest.fixture
 def listed(home: Path) -> Callable[..., None]:
-    def write(**values: Any) -> None:
-        content = {"format": 1, "models": {"small": {**ENTRY, **values}}}
-        (home / "models" / "models.json").write_text(json.dumps(content))
-
-    return write
+    return partial(list_model, home)
 
 
 def test_a_model_is_fetched_after_a_yes_and_loaded(

@@ -1,35 +1,19 @@
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_model import SMALL, digest, list_model, use_folders
 
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
-from RegRefineLib.weights import catalogue, store
 from RegRefineLib.weights import load as weights
+from RegRefineLib.weights import store
 from RegRefineLib.weights.checkpoint import save
-
-SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
-ENTRY = {
-    "help": "a small one",
-    "network": "voxelmorph",
-    "file": "w.pth",
-    "sha256": None,
-    "preprocessing": {"intensity": ["ct"], "orientation": "LIA"},
-    "training_data": "nothing",
-    "licence": "CC0-1.0",
-    "citation": "nobody",
-}
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
@@ -40,19 +24,13 @@ def network() -> VoxelMorph:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(catalogue.FOLDER_VARIABLE, str(tmp_path / "models"))
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
-    (tmp_path / "models").mkdir()
+    use_folders(tmp_path, monkeypatch)
     return tmp_path
 
 
 @pytest.fixture
 def listed(home: Path) -> Callable[..., None]:
-    def write(**values: Any) -> None:
-        content = {"format": 1, "models": {"small": {**ENTRY, **values}}}
-        (home / "models" / "models.json").write_text(json.dumps(content))
-
-    return write
+    return partial(list_model, home)
 
 
 def test_a_bundled_model_needs_no_fetching(

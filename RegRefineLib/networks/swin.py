@@ -87,13 +87,16 @@ class WindowAttention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(count, tokens, channels))
 
 
-class _MLP(nn.Module):
+class MLP(nn.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the new channels (..., C) of `x`."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -112,7 +115,7 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, window, heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = _MLP(channels, 4 * channels)
+        self.mlp = MLP(channels, 4 * channels)
 
     def _kept(self, x: Tensor) -> Tensor:
         """Return x, in training dropped whole per sample (stochastic depth)."""

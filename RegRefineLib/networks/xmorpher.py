@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..warp import to_exact, warp
 from .cross_window import CrossWindowAttention
+from .swin import MLP
 
 PATCH = 4
 Streams = tuple[Tensor, Tensor]  # each (N, D, H, W, C)
@@ -40,18 +41,6 @@ class _DropPath(nn.Module):
         return x * kept / (1 - self.rate)
 
 
-class _MLP(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class _Block(nn.Module):
     """Attention of one stream to the other, then an MLP, each with a residual."""
 
@@ -60,7 +49,7 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.cross_attn = CrossWindowAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = _MLP(channels, 4 * channels)
+        self.mlp = MLP(channels, 4 * channels)
         self.drop_path = _DropPath(drop)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:

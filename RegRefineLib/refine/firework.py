@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -22,10 +22,10 @@ from torch import Tensor
 from .. import registry
 from ..job import Progress, RegRefineError, Stopped
 from ..pair import Pair, Report
-from ..starts.network import PRECISIONS, load_named
+from ..starts.network import PRECISIONS, split
 from ..starts.network_grid import network_grid
 from ..warp import warp
-from .outcome import Refined, compared, read_settings
+from .outcome import Refined, compared
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,12 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
             a network that takes no field.
         Cancelled: the report callback dropped the run.
     """
-    own = {f.name for f in fields(FiRework)}
-    options = read_settings(FiRework, {k: v for k, v in settings.items() if k in own})
-    named = {k: v for k, v in settings.items() if k not in own}
-    if not named.get("weights"):
-        raise RegRefineError(
-            "refinement firework: name a FiRework network's weights in its settings (weights=...), "
-            "a model or the path of a file, as for the network start"
-        )
-    loaded = load_named(named)
+    options, loaded = split(FiRework, settings, "firework")
     following: Callable[..., Any] | None = getattr(loaded.network, "following", None)
     if following is None:
         raise RegRefineError(
-            f"refinement firework: {named['weights']} is of {type(loaded.network).__name__}, which "
-            "cannot take a field; name weights of firework-vm or firework-tm"
+            f"refinement firework: {settings['weights']} is of {type(loaded.network).__name__}, "
+            "which cannot take a field; name weights of firework-vm or firework-tm"
         )
     network = loaded.network.to(pair.device)
     grid = network_grid(pair.geometry, loaded.preprocessing, getattr(network, "stride", 1))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -24,10 +24,10 @@ from .. import registry
 from ..job import Progress, RegRefineError, Stopped
 from ..losses.inverse_consistency import cube_points, gradicon_of_offsets, offset
 from ..pair import Pair, Report
-from ..starts.network import load_named
+from ..starts.network import split
 from ..starts.network_grid import NetworkGrid, network_grid
 from ..warp import resize, warp
-from .outcome import Refined, read_settings
+from .outcome import Refined
 
 GRADICON = "gradicon"
 
@@ -76,15 +76,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         RegRefineError: a setting is wrong, or the weights are not named or cannot be loaded.
         Cancelled: the report callback dropped the run.
     """
-    own = {f.name for f in fields(NetworkIO)}
-    options = read_settings(NetworkIO, {k: v for k, v in settings.items() if k in own})
-    named = {k: v for k, v in settings.items() if k not in own}
-    if not named.get("weights"):
-        raise RegRefineError(
-            "refinement network-io: name the weights to train in its settings (weights=...), a "
-            "model or the path of a file, as for the network start"
-        )
-    loaded = load_named(named)
+    options, loaded = split(NetworkIO, settings, "network-io")
     stride, minimum = (getattr(loaded.network, name, 1) for name in ("stride", "minimum"))
     grid = network_grid(pair.geometry, loaded.preprocessing, stride, minimum)
     return optimise(loaded.network, pair, grid, options, report)

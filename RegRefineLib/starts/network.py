@@ -11,19 +11,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..job import Progress, RegRefineError
+from ..memory import is_out_of_memory
 from ..pair import Pair, Report
+from ..refine.outcome import read_settings
 from ..weights.catalogue import Preprocessing, find_model
 from ..weights.load import Loaded, load, preprocessing_of
 from .network_grid import NetworkGrid, network_grid
 
+T = TypeVar("T")
 OWN = ("network", "weights", "like", "precision")
 PRECISIONS = ("float32", "bfloat16")
+COARSEST_MM = 4.0  # no network is asked on larger voxels when memory is short
 
 
 def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
@@ -38,18 +43,38 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     if precision not in PRECISIONS:
         raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
     network = loaded.network.to(pair.device)
-    grid = network_grid(
-        pair.geometry,
-        loaded.preprocessing,
-        getattr(network, "stride", 1),
-        getattr(network, "minimum", 1),
-    )
-    report(Progress("start", message=_sentence(loaded, pair, grid)))
-    moving, fixed = grid.both(pair)
     low = torch.autocast(pair.device.type, torch.bfloat16)
-    with torch.no_grad(), low if precision == "bfloat16" else nullcontext():
-        found: Tensor = network(moving, fixed)
-    return grid.displacement(found.to(pair.fixed.dtype))
+    preprocessing = loaded.preprocessing
+    while True:
+        grid = network_grid(
+            pair.geometry,
+            preprocessing,
+            getattr(network, "stride", 1),
+            getattr(network, "minimum", 1),
+        )
+        report(Progress("start", message=_sentence(loaded, pair, grid)))
+        try:
+            moving, fixed = grid.both(pair)
+            with torch.no_grad(), low if precision == "bfloat16" else nullcontext():
+                found: Tensor = network(moving, fixed)
+            return grid.displacement(found.to(pair.fixed.dtype))
+        except (MemoryError, RuntimeError) as error:
+            preprocessing = _coarser(preprocessing, error)
+        said = f"memory ran out in the network; trying {preprocessing.spacing_mm:g} mm voxels"
+        report(Progress("start", message=said, warning=True))
+
+
+def _coarser(preprocessing: Preprocessing, error: Exception) -> Preprocessing:
+    """Return the preprocessing with voxels twice as large.
+
+    Raises:
+        Exception: `error` itself, where it is not about memory, or where the network has no voxel
+            size of its own, so that a coarser working grid helps (memory.next_rung).
+    """
+    spacing = preprocessing.spacing_mm
+    if not is_out_of_memory(error) or spacing is None or 2 * spacing > COARSEST_MM:
+        raise error
+    return replace(preprocessing, spacing_mm=2 * spacing)
 
 
 def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
@@ -78,6 +103,23 @@ def load_named(settings: Mapping[str, Any]) -> Loaded:
         {key: option(value) for key, value in settings.items() if key not in OWN},
         find_model(str(like)).preprocessing if like else None,
     )
+
+
+def split(kind: type[T], settings: Mapping[str, Any], refinement: str) -> tuple[T, Loaded]:
+    """Return a refinement's own settings and the network that the rest of its settings name.
+
+    Raises:
+        RegRefineError: a setting is wrong, or the weights are not named or cannot be loaded.
+    """
+    own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    options = read_settings(kind, {k: v for k, v in settings.items() if k in own})
+    named = {k: v for k, v in settings.items() if k not in own}
+    if not named.get("weights"):
+        raise RegRefineError(
+            f"refinement {refinement}: name the weights of its network in its settings "
+            "(weights=...), a model or the path of a file, as for the network start"
+        )
+    return options, load_named(named)
 
 
 def option(value: Any) -> Any:

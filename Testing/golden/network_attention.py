@@ -15,7 +15,7 @@ def xmorpher_outputs(
 ) -> dict[str, Tensor]:
     """The network's fields, and its field with the neighbour windows complete."""
     found: dict[str, Tensor] = network.fields(moving, fixed)
-    corrected = XMorpher()
+    corrected = XMorpher(**XMorpher.infer(golden.shapes, {}))
     corrected.load_state_dict(network.state_dict())
     return {**found, "flow_gather_corrected": corrected.eval()(moving, fixed)}
 
@@ -25,9 +25,14 @@ def released(golden: Golden) -> dict[str, Any]:
     return {"released": True}
 
 
+def released_xmorpher(golden: Golden) -> dict[str, Any]:
+    """Channels and depths from the shapes, as published."""
+    return {**XMorpher.infer(golden.shapes, {}), "released": True}
+
+
 KINDS = {
     "dmr": Kind("networks.dmr:DMR", released),
     "prplusplus_smile": Kind("networks.prplusplus:PRPlusPlus", released),
     "prplusplus_official": Kind("networks.prplusplus_official:PRPlusPlusOfficial", released),
-    "xmorpher": Kind("networks.xmorpher:XMorpher", released, xmorpher_outputs),
+    "xmorpher": Kind("networks.xmorpher:XMorpher", released_xmorpher, xmorpher_outputs),
 }

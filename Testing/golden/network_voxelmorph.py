@@ -7,6 +7,7 @@ from typing import Any
 
 from golden.networks import Golden, Kind
 from RegRefineLib.networks.voxelmorph import VoxelMorph, VoxelMorphStrided
+from RegRefineLib.networks.voxelmorph_pairwise import VoxelMorphPairwise
 
 
 def classic_options(golden: Golden) -> dict[str, Any]:
@@ -26,7 +27,15 @@ def strided_options(golden: Golden) -> dict[str, Any]:
     return VoxelMorphStrided.infer(golden.shapes, {})
 
 
+def pairwise_options(golden: Golden) -> dict[str, Any]:
+    """Features from the shapes."""
+    return VoxelMorphPairwise.infer(golden.shapes, {})
+
+
 KINDS = {
+    "voxelmorph_pairwise": Kind(
+        "networks.voxelmorph_pairwise:VoxelMorphPairwise", pairwise_options
+    ),
     "voxelmorph_classic": Kind("networks.voxelmorph:VoxelMorph", classic_options),
     "voxelmorph_transmorph": Kind("networks.voxelmorph:VoxelMorphStrided", strided_options),
 }
