@@ -26,6 +26,7 @@ from .transforms import Node, fromVtkMatrix, matrixToWorld, toVtkMatrix
 
 Colour = tuple[float, float, float]
 BINARY_LABELMAP = "Binary labelmap"
+FEW = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,10 @@ def _kind(largest: int) -> type[np.integer[Any]]:
 
 def _values(array: NDArray[Any]) -> list[int]:
     """Return the labels that occur, without 0."""
-    occurs = np.zeros(int(array.max(initial=0)) + 1, bool)
+    largest = int(array.max(initial=0))
+    if largest <= FEW:  # comparing the whole array so often is quicker than one look-up a voxel
+        return [value for value in range(1, largest + 1) if (array == value).any()]
+    occurs = np.zeros(largest + 1, bool)
     occurs[array.ravel()] = True
     return [int(value) for value in np.flatnonzero(occurs) if value != 0]
 
