@@ -29,7 +29,8 @@ class Pair:
     Attributes:
         fixed, moving: float32 images.
         geometry: the working grid.
-        fixed_mask, moving_mask: 1 inside, 0 outside, or None for everywhere.
+        fixed_mask, moving_mask: 1 inside, 0 outside, or None for everywhere. Without a mask of the
+            user's, the moving one says where the moving image lies if that is not everywhere.
         fixed_labels, moving_labels: integer label maps for live figures and label losses, or None.
         initial: the given start as a displacement, or None.
     """

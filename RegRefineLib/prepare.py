@@ -150,12 +150,22 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
             raise RegRefineError(f"{name}: the mask is empty where the images are compared")
         return tensor.float()
 
+    def field_of_view() -> Tensor | None:
+        """Where the moving image lies, None if everywhere: its rim is no edge of the anatomy."""
+        whole = Volume(np.broadcast_to(np.uint8(1), moving.array.shape), moving.geometry)
+        tensor = labels(whole, matrix)
+        if tensor is None or bool(tensor.all()) or not bool(tensor.any()):
+            return None
+        return tensor.float()
+
     return Pair(
         fixed=image(fixed, None),
         moving=image(moving, matrix),
         geometry=grid,
         fixed_mask=mask(extras.fixed_mask, None, "fixed mask"),
-        moving_mask=mask(extras.moving_mask, matrix, "moving mask"),
+        moving_mask=field_of_view()
+        if extras.moving_mask is None
+        else mask(extras.moving_mask, matrix, "moving mask"),
         fixed_labels=labels(extras.fixed_labels, None),
         moving_labels=labels(extras.moving_labels, matrix),
         initial=_initial(extras.initial, grid, matrix, device),

@@ -105,3 +105,15 @@ def test_a_mask_that_the_working_grid_misses_is_told():
 def test_a_matrix_must_be_a_regular_4x4(matrix):
     with pytest.raises(RegRefineError, match="initial transform"):
         prepare.check_matrix(matrix)
+
+
+def test_a_moving_image_that_does_not_cover_the_fixed_one_says_where_it_lies():
+    image = image_on(GRID)
+    shift = np.eye(4)
+    shift[0, 3] = 3 * GRID.spacing[0]
+    job = Job(device="cpu")
+    assert prepare.make_pair(image, image, np.eye(4), job, Extras()).moving_mask is None
+    mask = prepare.make_pair(image, image, shift, job, Extras()).moving_mask
+    assert mask is not None
+    i_axis = mask.flatten(0, 3).all(dim=0), mask.flatten(0, 3).any(dim=0)
+    assert int(i_axis[0].sum()) == int(i_axis[1].sum()) == 16 - 3

@@ -57,6 +57,30 @@ def test_a_good_start_is_kept_and_not_changed_in_place():
     assert error(result.displacement, truth) < 0.3
 
 
+def test_no_detail_of_a_start_is_lost_on_the_coarse_levels():
+    pair, _ = deformed_pair()
+    start = torch.rand((1, 3, *SHAPE), generator=torch.Generator().manual_seed(5)) * 0.3
+    result = refine(pair, start, {"levels": "4:0 2:0"}, ignore)
+    torch.testing.assert_close(result.displacement, start)
+
+
+def test_where_the_moving_image_ends_is_no_edge_to_be_matched():
+    pair, truth = deformed_pair()
+    there = torch.zeros((1, 1, *SHAPE))
+    there[..., 14:, :, :] = 1.0
+    cut = Pair(pair.fixed, pair.moving * there, pair.geometry, moving_mask=there)
+    near = (..., slice(14, 20), slice(6, -6), slice(6, -6))
+
+    def missed(found: torch.Tensor) -> float:
+        return float((found - truth)[near].norm(dim=1).mean())
+
+    with_mask, without = (
+        missed(refine(p, p.zero(), QUICK, ignore).displacement)
+        for p in (cut, Pair(cut.fixed, cut.moving, cut.geometry))
+    )
+    assert with_mask < 0.9 * without
+
+
 def test_what_a_mask_leaves_out_does_not_matter():
     mask = torch.zeros((1, 1, *SHAPE))
     mask[..., 4:-4, 4:-4, 4:-4] = 1

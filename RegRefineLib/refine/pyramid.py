@@ -12,13 +12,13 @@ doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is di
 the sampling. A second moment that all three components share keeps the force's direction, and the
 moments make every neighbourhood move at its own pace, which a single step length does not (adaptive
 steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). Steps are a fraction of a voxel, so each
-is invertible and so is their composition.
+is invertible and so is their composition; the few folds of a discrete grid are mended (unfold.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -35,6 +35,7 @@ from ..pair import Pair, Report
 from ..resample import coarser
 from ..warp import compose, resize, warp
 from .outcome import Refined, compared, read_settings
+from .unfold import unfolded
 
 Measure = Callable[[Tensor], Tensor]
 
@@ -100,17 +101,22 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         descent.run()
     except Stopped:
         because = "stopped by the user"
-    return Refined(resize(descent.displacement, pair.shape), descent.history, because)
+    return Refined(unfolded(descent.whole()), descent.history, because)
 
 
 class _Descent:
-    """The displacement on the level's grid, and what happened to it."""
+    """The displacement on the level's grid, and what happened to it.
+
+    It is found for the moving image as the start shows it, and composed with the start at the end:
+    no detail of the start is lost on the coarse levels, and nothing pulls back to where it began.
+    """
 
     def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
-        self.pair, self.options, self.report = pair, options, report
+        self.start = start if bool(start.any()) else None
+        self.pair = pair if self.start is None else _through(pair, start)
+        self.options, self.report = options, report
         self.levels = options.level_list()
-        self.displacement = start
-        self.mask = compared(pair, start)
+        self.displacement = pair.zero()
         self.history: list[dict[str, float]] = []
         self.total = sum(steps for _, steps in self.levels)
         self.factor = self.levels[0][0]
@@ -123,8 +129,19 @@ class _Descent:
             shape = coarser(self.pair.geometry, spacing).shape
             self.displacement = resize(self.displacement, shape)
             self.factor = factor
-            self._level(_Level(self.pair, self.mask, shape, self.options), planned, steps)
+            level = _Level(self.pair, self._compared(), shape, self.options)
+            self._level(level, planned, steps)
             planned += steps
+
+    def whole(self) -> Tensor:
+        """Return the start and what was found on it, in voxels of the pair."""
+        found = resize(self.displacement, self.pair.shape)
+        return found if self.start is None else compose(self.start, found)
+
+    def _compared(self) -> Tensor | None:
+        if self.pair.fixed_mask is None and self.pair.moving_mask is None:
+            return None
+        return compared(self.pair, resize(self.displacement, self.pair.shape))
 
     def _level(self, level: _Level, first: int, steps: int) -> None:
         losses: list[float] = []
@@ -151,7 +168,7 @@ class _Descent:
                 step,
                 self.total,
                 loss={"total": loss},
-                displacement=self.displacement if whole else None,
+                displacement=self.whole() if whole else None,
             )
         )
 
@@ -172,7 +189,8 @@ class _Level:
 
     def step(self, displacement: Tensor, rate: float) -> tuple[Tensor, float]:
         """Return the displacement (1, 3, D, H, W) after one step, and the loss before it."""
-        moved = warp(self.moving, displacement).requires_grad_()
+        # beyond the image its border goes on: zeros there would be an edge to be matched
+        moved = warp(self.moving, displacement, padding="border").requires_grad_()
         loss = self.measure(moved)
         (slope,) = torch.autograd.grad(loss, moved)
         with torch.no_grad():
@@ -192,6 +210,16 @@ class _Level:
         self.second.mul_(b2).add_(length, alpha=1 - b2)
         scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-10)
         return (self.first / (1 - b1**self.steps)).div_(scale)
+
+
+def _through(pair: Pair, start: Tensor) -> Pair:
+    """Return the pair with the moving image and its mask as the start shows them."""
+    mask = pair.moving_mask
+    return replace(
+        pair,
+        moving=warp(pair.moving, start, padding="border"),
+        moving_mask=None if mask is None else warp(mask, start),
+    )
 
 
 def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
