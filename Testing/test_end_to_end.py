@@ -24,7 +24,7 @@ from RegRefineBridge.scene import MrmlScene  # isort: skip
 from RegRefineBridge.transports import SubprocessTransport  # isort: skip
 from RegRefineBridge.worker import WorkerClient  # isort: skip
 
-SETTINGS = {"steps": 15, "patience": 0, "smooth_weight": 5.0}
+SETTINGS = {"steps": 30, "patience": 0, "smooth_weight": 5.0}
 JOB = Job(
     affine="none",
     backbone="none",
