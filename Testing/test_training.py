@@ -23,7 +23,7 @@ from RegRefineLib.training.recipe import Recipe
 from RegRefineLib.training.source import Draw, Sample
 from RegRefineLib.training.stages import stages
 from RegRefineLib.training.state import STATE, WEIGHTS
-from RegRefineLib.training.synthetic import Synthesis, SyntheticPairs, deformation
+from RegRefineLib.training.synthetic import Synthesis, SyntheticPairs, flowed, random_velocity
 from RegRefineLib.training.validation import validate
 from RegRefineLib.warp import jacobian_determinant, warp
 from RegRefineLib.weights.checkpoint import read
@@ -80,9 +80,35 @@ def test_a_pair_is_two_images_and_two_label_maps() -> None:
 
 
 def test_deformations_are_large_and_do_not_fold() -> None:
-    found = [deformation(Draw(0, n), (24, 24, 24), 0.05) for n in range(6)]
+    shape = (24, 24, 24)
+    found = [flowed(random_velocity(Draw(0, n), shape, 0.05), shape) for n in range(6)]
     assert max(float(u.abs().max()) for u in found) > 2
     assert min(float(jacobian_determinant(u).min()) for u in found) > 0
+
+
+def test_the_true_displacement_brings_the_moving_labels_onto_the_fixed_ones() -> None:
+    wanted = Synthesis(shape=(40, 40, 40), labels=4, fineness=5, bend=0.03, linear=0.05)
+    source = SyntheticPairs(wanted)
+    inner = (..., *3 * (slice(6, -6),))  # no structure comes in from outside there
+    for number in range(2):
+        sample = source.sample(number, CPU)
+        moved = warp(sample.moving_labels.float(), sample.displacement, mode="nearest")
+        before, after = (
+            float((labels.long() != sample.fixed_labels)[inner].float().mean())
+            for labels in (sample.moving_labels, moved)
+        )
+        assert after < 0.6 * before
+    terms = loss(FiReworkVM(**SMALL), sample, dataclasses.replace(TINY, field_weight=2.0))
+    expected = 2 * 2 * float(sample.displacement.square().sum(dim=1).mean())  # of two stages
+    assert terms["field_loss"].item() == pytest.approx(expected, rel=0.01)
+
+
+def test_two_maps_have_no_true_displacement_and_no_common_texture() -> None:
+    one = torch.zeros(12, 12, 12, dtype=torch.int16)
+    one[4:8] = 1
+    wanted = Synthesis(shape=(12, 12, 12), across=1.0)
+    sample = SyntheticPairs(wanted, [one, one.clone()]).sample(0, CPU)
+    assert sample.displacement is None
 
 
 def test_images_painted_alike_agree_where_the_structures_do() -> None:

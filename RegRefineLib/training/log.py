@@ -14,10 +14,10 @@ from ..formats.disk import written_aside
 from ..pictures import charts
 
 COLUMNS = (
-    "step", "total", "similarity", "smoothness", "dice_loss", "learning_rate", "seconds",
-    "validation_dice", "validation_folds_percent",
+    "step", "total", "similarity", "smoothness", "dice_loss", "field_loss", "learning_rate",
+    "seconds", "validation_dice", "validation_folds_percent",
 )  # fmt: skip
-CURVES = ("total", "similarity", "smoothness", "dice_loss", "validation_dice")
+CURVES = ("total", "similarity", "smoothness", "dice_loss", "field_loss", "validation_dice")
 POINTS = 200
 
 

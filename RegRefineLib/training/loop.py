@@ -140,6 +140,9 @@ def loss(network: nn.Module, sample: Sample, recipe: Recipe) -> dict[str, Tensor
         if recipe.dice_weight:
             dice = recipe.dice_weight * _dice(sample, displacement, recipe.dice_stride)
             terms["dice_loss"] = terms.get("dice_loss", zero) + dice
+        if recipe.field_weight and sample.displacement is not None:
+            gap = (displacement - sample.displacement).square().sum(dim=1).mean()
+            terms["field_loss"] = terms.get("field_loss", zero) + recipe.field_weight * gap
     return {**terms, "total": sum(terms.values(), zero)}
 
 

@@ -28,6 +28,8 @@ class Recipe:
         similarity: ncc, mean-squares, or another name of `regrefine list similarities`.
         similarity_weight, smooth_weight, dice_weight: factors of the similarity, of the squared
             gradient and of the soft Dice loss, which needs labels.
+        field_weight: factor of the mean squared distance (voxels) from the true displacement, where
+            a synthetic pair comes of one map and has one.
         dice_stride: of so many voxels along each axis one counts in the Dice loss.
         learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
         ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
@@ -45,6 +47,7 @@ class Recipe:
     similarity_weight: float = 1.0
     smooth_weight: float = 1.0
     dice_weight: float = 0.0
+    field_weight: float = 0.0
     dice_stride: int = 1
     learning_rate: float = 1e-4
     decay: float = 0.9
@@ -62,7 +65,8 @@ class Recipe:
             raise RegRefineError(
                 "training: learning_rate is positive, decay not negative, ema from 0 to below 1"
             )
-        if min(self.similarity_weight, self.smooth_weight, self.dice_weight) < 0:
+        weights = (self.similarity_weight, self.smooth_weight, self.dice_weight, self.field_weight)
+        if min(weights) < 0:
             raise RegRefineError("training: the weights of the loss cannot be negative")
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)

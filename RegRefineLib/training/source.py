@@ -16,12 +16,14 @@ class Sample:
     """A training pair: images (1, 1, D, H, W) in [0, 1], and label maps likewise where there are.
 
     Labels are whole numbers from 0 (background); the same number is the same structure in both.
+    The displacement (1, 3, D, H, W) in voxels is the true one, where the pair was made with it.
     """
 
     moving: Tensor
     fixed: Tensor
     moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
+    displacement: Tensor | None = None
 
 
 class Source(Protocol):

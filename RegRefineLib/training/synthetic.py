@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..filters import gaussian, window_sum
 from ..job import RegRefineError
-from ..warp import identity, integrate, resize, warp
+from ..warp import compose, identity, integrate, resize, warp
 from .source import Draw, Sample
 
 Shape = tuple[int, int, int]
@@ -43,7 +43,8 @@ class Synthesis:
         linear: deviation of a random affine map, in parts of the mean side, that both images share.
         body: probability that random shapes lie within an ellipsoid, with nothing around it.
         empty: probability that the background is black, as in a stripped brain.
-        texture: deviation of the smooth structure within labels, which both images share.
+        texture: deviation of the smooth structure within labels, which both images share where they
+            come from one map.
         noise, bias, gamma: largest deviations of noise, of the log bias field, of the log gamma.
         blur: largest deviation of the blur, in voxels.
         thickness: largest slice thickness, in voxels.
@@ -123,13 +124,17 @@ class SyntheticPairs:
         draw = Draw(wanted.seed, number, device)
         first, second = self._anatomies(draw)
         texture = smooth_noise(draw, 1, wanted.shape, draw.uniform(3, 8))
+        if first is not second:
+            texture = torch.zeros_like(texture)
         alike = draw.chance(wanted.same_contrast)
         empty = draw.chance(wanted.empty)
         paint = self._paint(draw, empty)
-        shared = linear_map(draw, wanted.shape, wanted.linear) if wanted.linear else 0.0
-        painted = []
+        shared = linear_map(draw, wanted.shape, wanted.linear)
+        painted, velocities = [], []
         for labels in (first, second):
-            displacement = deformation(draw, wanted.shape, wanted.bend) + shared
+            velocities.append(random_velocity(draw, wanted.shape, wanted.bend))
+            own = flowed(velocities[-1], wanted.shape)
+            displacement = own + (warp(shared, own, padding="border") if wanted.linear else 0)
             there = warp(labels, displacement, mode="nearest", padding="border")
             structure = warp(texture, displacement, padding="border")
             shown = image(draw, there, structure, paint, wanted)
@@ -137,7 +142,10 @@ class SyntheticPairs:
             if not alike:
                 paint = self._paint(draw, empty)
         (moving, moving_labels), (fixed, fixed_labels) = painted
-        return Sample(moving, fixed, moving_labels, fixed_labels)
+        truth = None
+        if first is second:  # back from the moving image to the map, after on to the fixed one
+            truth = compose(flowed(-velocities[0], wanted.shape), own)
+        return Sample(moving, fixed, moving_labels, fixed_labels, truth)
 
     def fingerprint(self) -> str:
         """Return the settings and the maps as a line."""
@@ -165,7 +173,9 @@ class SyntheticPairs:
         other = one
         if draw.chance(self.synthesis.across):
             other = (one + 1 + draw.choice(len(self.maps) - 1)) % len(self.maps)
-        first, second = (self.maps[n].to(draw.device).float()[None, None] for n in (one, other))
+        first = second = self.maps[one].to(draw.device).float()[None, None]
+        if other != one:
+            second = self.maps[other].to(draw.device).float()[None, None]
         return first, second
 
 
@@ -192,14 +202,10 @@ def ellipsoid(draw: Draw, shape: Shape) -> Tensor:
     return ((radius + uneven) < 1).float()  # type: ignore[return-value, union-attr]
 
 
-def deformation(draw: Draw, shape: Shape, bend: float) -> Tensor:
-    """Return a random displacement (1, 3, D, H, W) in voxels without folds.
-
-    A velocity of broad and of finer waves, integrated at half resolution.
+def random_velocity(draw: Draw, shape: Shape, bend: float) -> Tensor:
+    """Return a random velocity (1, 3, d, h, w) of broad and of finer waves, at half resolution.
 
     Args:
-        fineness: how many of the smallest random shapes go on a side; others are 2 and 4 times as
-            large.
         bend: deviation of the broadest waves' velocity, in parts of the mean side; how much of it
             there is in each pair is random.
     """
@@ -209,6 +215,11 @@ def deformation(draw: Draw, shape: Shape, bend: float) -> Tensor:
     for parts in (2, 4, 8):
         largest = bend * side * 2 / parts  # the finer, the smaller: gradients stay alike
         velocity += draw.uniform(0, largest) * smooth_noise(draw, 3, half, side / parts)
+    return velocity
+
+
+def flowed(velocity: Tensor, shape: Shape) -> Tensor:
+    """Return the displacement (1, 3, D, H, W) in voxels, without folds, of a velocity."""
     return resize(integrate(velocity, padding="border"), shape)
 
 
