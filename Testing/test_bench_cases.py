@@ -16,6 +16,8 @@ from RegRefineLib.formats.files import read_volume
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job, RegRefineError
 from RegRefineLib.presets import resolve
+from RegRefineLib.refine.outcome import read_settings
+from RegRefineLib.refine.pyramid import Pyramid
 
 
 def test_a_pair_has_its_images_and_the_judged_labels(tmp_path):
@@ -109,7 +111,9 @@ def test_the_projects_own_cases_can_be_read_and_run(tmp_path):
         assert tool.script.is_file()
         json.dumps(dict(tool.settings))
         if not tool.is_peer:
-            resolve(Job(preset=tool.settings["preset"], **tool.settings.get("job", {})))
+            job = resolve(Job(preset=tool.settings["preset"], **tool.settings.get("job", {})))
+            if job.refinement == "pyramid":
+                read_settings(Pyramid, job.settings)
 
 
 def test_an_unknown_tool_is_said_with_its_neighbours():
