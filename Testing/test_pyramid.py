@@ -81,6 +81,18 @@ def test_where_the_moving_image_ends_is_no_edge_to_be_matched():
     assert with_mask < 0.9 * without
 
 
+def test_through_thick_slices_nothing_moves_further_than_within_them():
+    pair, _ = deformed_pair()
+    thick = Geometry(SHAPE, np.diag([1.0, 1.0, 8.0, 1.0]))
+    runs = [
+        refine(Pair(pair.fixed, pair.moving, grid), pair.zero(), {"levels": "1:3"}, ignore)
+        for grid in (pair.geometry, thick)
+    ]
+    cubic, sliced = (r.displacement.abs().amax(dim=(0, 2, 3, 4)) for r in runs)
+    assert float(sliced[0]) < 0.2 * float(cubic[0])
+    assert float(sliced[1:].min()) > 0.5 * float(cubic[1:].min())
+
+
 def test_what_a_mask_leaves_out_does_not_matter():
     mask = torch.zeros((1, 1, *SHAPE))
     mask[..., 4:-4, 4:-4, 4:-4] = 1

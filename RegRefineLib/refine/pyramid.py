@@ -3,15 +3,17 @@
 At every level of an image pyramid and at every step
 
     J   = I_m o phi                               the moving image through the present map
-    g   = K_s * ( dL/dJ grad J )                  the force, smoothed (fluid regularisation)
-    d   = -rate K_s * ( m1(g) / sqrt(m2(|g|)) )   Adam whose second moment is that of the vector
+    g   = K_s * ( dL/dJ M grad J )                the force, smoothed (fluid regularisation)
+    d   = -rate M K_s * ( m1(g) / sqrt(m2(|g|)) ) Adam whose second moment is that of the vector
     phi = K_e * ( phi o (id + d) )                composed, then smoothed (elastic regularisation)
 
 grad J is the gradient of the warped image, which is what a composition asks for (Avants 2008,
 doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is differentiated through
 the sampling. A second moment that all three components share keeps the force's direction, and the
 moments make every neighbourhood move at its own pace, which a single step length does not (adaptive
-steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). Steps are a fraction of a voxel, so each
+steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). M, the smallest voxel edge over each axis's
+own, takes gradients to millimetres and lengths back to voxels: in a stack of thick slices a step
+through the slices is no longer than one within them. Steps are a fraction of a voxel, so each
 is invertible and so is their composition; the few folds of a discrete grid are mended (unfold.py).
 """
 
@@ -49,7 +51,8 @@ class Pyramid:
         steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
         similarity: ncc, or a name of `regrefine list similarities` (mind for other modalities).
         window: width of the correlation's window in voxels of the level.
-        step: length of a step in voxels of the level; it falls to `last_step` of that at the end.
+        step: length of a step in the level's smallest voxel edges; it falls to `last_step` of that
+            at the end.
         force_sigma, field_sigma: Gaussians in voxels on the force (fluid) and the field (elastic).
         momentum, memory: Adam's two rates of forgetting.
         patience_steps, gain: leave a level when so many steps brought less than that share of the
@@ -181,6 +184,8 @@ class _Level:
     ):
         self.options = options
         self.moving = _at(pair.moving, shape)
+        edges = pair.geometry.resized(shape).spacing[::-1]
+        self.metric = self.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
         mask = None if mask is None else _at(mask, shape)
         self.measure = _measure(_at(pair.fixed, shape), mask, options)
         self.first: Tensor | None = None
@@ -194,8 +199,9 @@ class _Level:
         loss = self.measure(moved)
         (slope,) = torch.autograd.grad(loss, moved)
         with torch.no_grad():
-            force = _smooth(_gradient(moved).mul_(slope), self.options.force_sigma)
-            update = _smooth(self._adam(force), self.options.force_sigma).mul_(-rate)
+            force = _gradient(moved).mul_(slope).mul_(self.metric)
+            direction = self._adam(_smooth(force, self.options.force_sigma))
+            update = _smooth(direction, self.options.force_sigma).mul_(-rate * self.metric)
             displacement = compose(displacement, update)
             return _smooth(displacement, self.options.field_sigma), float(loss.detach())
 
