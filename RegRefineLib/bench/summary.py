@@ -14,9 +14,19 @@ from .sweep import START
 from .tools import TOOLS
 
 HEAD = (
-    "| tool | pairs | Dice mean / median | vs best peer | HD95 mm | TRE mm | folds % mean / most | "
-    "SDlogJ | CPU s | at work | ratio to best peer | wall s | peak MB |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    "tool",
+    "pairs",
+    "Dice mean / median",
+    "vs best peer",
+    "HD95 mm",
+    "TRE mm",
+    "folds % mean / most",
+    "SDlogJ",
+    "CPU s",
+    "at work",
+    "ratio to best peer",
+    "wall s",
+    "peak MB",
 )
 Runs = Mapping[str, Mapping[str, Record]]  # tool -> pair -> run
 
@@ -53,8 +63,16 @@ def _table(name: str, runs: Runs) -> str:
         for record in cases.values()
         if "error" in record
     ]
-    lines = [title, "", *HEAD, *rows]
+    lines = [title, "", *_drawn([HEAD, *rows])]
     return "\n".join([*lines, *([""] if failures else []), *failures])
+
+
+def _drawn(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows in Markdown, the first one as the head, without columns of dashes alone."""
+    head, *rest = rows
+    kept = [c for c in range(len(head)) if any(row[c] != "-" for row in rest)]
+    lines = [f"| {' | '.join(row[c] for c in kept)} |" for row in rows]
+    return [lines[0], "|" + "---|" * len(kept), *lines[1:]]
 
 
 def _ordered(runs: Runs) -> list[str]:
@@ -66,7 +84,7 @@ def _ordered(runs: Runs) -> list[str]:
     return sorted(runs, key=place)
 
 
-def _row(tool: str, runs: Runs, peer: str | None) -> str:
+def _row(tool: str, runs: Runs, peer: str | None) -> list[str]:
     good = _good(runs[tool])
     both = _common(runs[tool], runs[peer]) if peer else []
     gains = [a["dice"] - b["dice"] for a, b in both if None not in (a.get("dice"), b.get("dice"))]
@@ -82,7 +100,7 @@ def _row(tool: str, runs: Runs, peer: str | None) -> str:
 
     most = _text(_over(good, "folds_percent", max), 4)
     marked = f"{tool} (best peer)" if tool == peer else tool
-    cells = [
+    return [
         marked,
         f"{len(good)}",
         f"{mean('dice', 3)} / {median('dice', 3)}",
@@ -97,7 +115,6 @@ def _row(tool: str, runs: Runs, peer: str | None) -> str:
         median("wall_s", 1),
         median("peak_mb", 0),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _common(
