@@ -19,24 +19,33 @@ class Preset(NamedTuple):
 
 
 _REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "intensity": "minmax"}
+_LEVELS = "4:40 2:40 1:10"
 _PYRAMID = {"affine": "affine", "backbone": "none", "refinement": "pyramid", "intensity": "minmax"}
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "affine, then diffeomorphic descent to full resolution: good and quick",
-        {**_PYRAMID, "settings": {"levels": "4:40 2:30 1:5"}},
+        {**_PYRAMID, "settings": {"levels": _LEVELS}},
     ),
     "fast": Preset(
         "the same to half resolution, in a third of the time",
         {**_PYRAMID, "settings": {"levels": "4:40 2:30"}},
     ),
     "accurate": Preset(
-        "the same with more steps, in three times the time",
-        {**_PYRAMID, "settings": {"levels": "4:60 2:40 1:20"}},
+        "the same with more steps, in twice the time",
+        {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30"}},
     ),
     "ct": Preset(
-        "default, for CT in Hounsfield units",
-        {**_PYRAMID, "intensity": "ct", "settings": {"levels": "4:40 2:30 1:5"}},
+        "default, for CT in Hounsfield units: lungs, bones, everything",
+        {**_PYRAMID, "intensity": "ct", "settings": {"levels": _LEVELS}},
+    ),
+    "abdomen-ct": Preset(
+        "default, for the soft tissue of CT",
+        {**_PYRAMID, "intensity": "ct-soft", "settings": {"levels": _LEVELS}},
+    ),
+    "cardiac": Preset(
+        "two phases of one heart: no linear part, to half resolution, smoother",
+        {**_PYRAMID, "affine": "none", "settings": {"levels": "4:40 2:40", "field_sigma": 0.6}},
     ),
     "multimodal": Preset(
         "two kinds of image (T1 and T2, CT and MR): self-similarity instead of correlation",

@@ -59,7 +59,7 @@ class Pyramid:
             loss; 0 steps: never.
     """
 
-    levels: str = "4:40 2:30 1:5"
+    levels: str = "4:40 2:40 1:10"
     steps: int = -1
     similarity: str = "ncc"
     window: int = 7
