@@ -148,23 +148,20 @@ class _Search:
         Once the report callback said stop, no more steps are taken.
         """
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.Adam([parameters], lr=level.rate_mm, betas=(0.8, 0.95))
+        adam = _Adam(parameters)
         base = torch.tensor(start)
         least, chosen = float("inf"), start
         share = self._share(level, start)
         for step in range(level.steps):
             if self.stopped:
                 break
-            for group in optimiser.param_groups:
-                group["lr"] = level.rate_mm * (1.0 - step / level.steps)
-            optimiser.zero_grad()
             matrix = base @ self._map(parameters, kind)
             loss = self._loss(level, matrix, share)
             value = float(loss.detach())
             if value < least:
                 least, chosen = value, matrix.detach().numpy().copy()
-            loss.backward()
-            optimiser.step()
+            (gradient,) = torch.autograd.grad(loss, parameters)
+            adam.step(gradient, level.rate_mm * (1.0 - step / level.steps))
             self.done += 1
             self._tell(value)
         return least, chosen
@@ -213,6 +210,25 @@ class _Search:
         # images must not flee from each other until little is left to compare
         share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
         return loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)
+
+
+class _Adam:
+    """Adam (Kingma 2015) for a dozen numbers; to load torch's own takes longer than the search."""
+
+    def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.8, 0.95)):
+        self.parameters, self.betas = parameters, betas
+        self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """Change the parameters by a step of about `rate` each."""
+        b1, b2 = self.betas
+        self.steps += 1
+        self.first.mul_(b1).add_(gradient, alpha=1 - b1)
+        self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-8)
+        self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))
 
 
 def _squared_correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

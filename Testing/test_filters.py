@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -98,3 +99,18 @@ def test_gaussians_sum_to_one_and_are_symmetric():
 def test_a_box_has_an_odd_width(width):
     with pytest.raises(ValueError, match="width"):
         filters.box(width)
+
+
+def test_thinning_is_a_gaussian_and_linear_interpolation():
+    image = torch.rand((1, 1, 12, 9, 16), generator=torch.Generator().manual_seed(2))
+    expected = image.double().numpy()
+    for axis, n in zip((2, 3, 4), (6, 9, 5), strict=True):
+        if n < expected.shape[axis]:
+            ratio = expected.shape[axis] / n
+            weights = filters.gaussian(round(0.42 * ratio, 4))
+            expected = ndimage.correlate1d(expected, weights, axis, mode="nearest")
+    expected = F.interpolate(
+        torch.from_numpy(expected), size=(6, 9, 5), mode="trilinear", align_corners=False
+    )
+    torch.testing.assert_close(filters.thinned(image, (6, 9, 5)).double(), expected)
+    assert filters.thinned(image, (12, 9, 16)) is image

@@ -98,7 +98,7 @@ def _nearest(of: Mask, to: Mask, spacing: tuple[float, ...]) -> FloatArray:
     found = np.zeros(len(apart))
     if len(points):
         tree = cKDTree(targets * spacing, compact_nodes=False, balanced_tree=False)
-        _, nearest = tree.query(points * spacing)
+        _, nearest = tree.query(points * spacing, workers=-1)
         # from whole voxels, so that equal distances are equal numbers
         steps = (points - targets[nearest]) * np.asarray(spacing)
         found[apart] = np.sqrt(np.square(steps).sum(axis=1))

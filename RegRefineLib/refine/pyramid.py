@@ -25,11 +25,10 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import registry
-from ..filters import gaussian, window_sum
+from ..filters import gaussian, thinned, window_sum
 from ..job import Progress, RegRefineError, Stopped
 from ..losses.ncc import LocalNCC
 from ..losses.windowed import WindowedSimilarity
@@ -183,11 +182,11 @@ class _Level:
         self, pair: Pair, mask: Tensor | None, shape: tuple[int, int, int], options: Pyramid
     ):
         self.options = options
-        self.moving = _at(pair.moving, shape)
+        self.moving = thinned(pair.moving, shape)
         edges = pair.geometry.resized(shape).spacing[::-1]
         self.metric = self.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
-        mask = None if mask is None else _at(mask, shape)
-        self.measure = _measure(_at(pair.fixed, shape), mask, options)
+        mask = None if mask is None else thinned(mask, shape)
+        self.measure = _measure(thinned(pair.fixed, shape), mask, options)
         self.first: Tensor | None = None
         self.second: Tensor | None = None
         self.steps = 0
@@ -233,27 +232,6 @@ def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
         return WindowedSimilarity(fixed, [(1.0, LocalNCC(options.window))], mask)
     measure = registry.find("similarity", options.similarity)
     return lambda moved: measure(fixed, moved, mask)
-
-
-def _at(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return the image (1, 1, D, H, W), smoothed as thinning asks for, on a grid of `shape`."""
-    for axis, (old, new) in enumerate(zip(image.shape[2:], shape, strict=True)):
-        if new < old:
-            image = _smooth_along(image, axis, 0.42 * old / new)
-    if tuple(image.shape[2:]) == tuple(shape):
-        return image
-    return F.interpolate(image, size=shape, mode="trilinear", align_corners=False)
-
-
-def _smooth_along(image: Tensor, axis: int, sigma: float) -> Tensor:
-    weights = image.new_tensor(gaussian(round(sigma, 4)))
-    shape = [1, 1, 1, 1, 1]
-    shape[2 + axis] = len(weights)
-    padding = [0, 0, 0]
-    padding[axis] = len(weights) // 2
-    edges = [0] * 6
-    edges[2 * (2 - axis)] = edges[2 * (2 - axis) + 1] = padding[axis]
-    return F.conv3d(F.pad(image, edges, mode="replicate"), weights.view(shape))
 
 
 def _smooth(field: Tensor, sigma: float) -> Tensor:
