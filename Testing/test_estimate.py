@@ -23,10 +23,10 @@ REG_TTR = Job(affine="affine", backbone="none", refinement="reg-ttr")
     ("job", "seconds", "megabytes"),
     [
         (REG_TTR, 10.7 + 5.4 + 3.9, 764),
-        (Job(preset="default", affine="none"), 4.0 + 2.8, 564),
-        (Job(preset="fast", affine="none"), 2.0 + 3.1, 533),
-        (Job(preset="multimodal", affine="none"), 5.9 + 3.4, 544),
-        (Job(affine="rigid", refinement="none"), 8.6 + 4.7, 605),
+        (Job(preset="default", affine="none"), 4.4 + 3.3, 590),
+        (Job(preset="fast", affine="none"), 1.1 + 3.3, 590),
+        (Job(preset="multimodal", affine="none"), 4.1 + 3.4, 613),
+        (Job(affine="rigid", refinement="none"), 4.7 + 3.8, 618),
     ],
 )
 def test_it_agrees_with_what_was_measured_on_a_cube_of_96(job, seconds, megabytes):

@@ -23,11 +23,11 @@ from .texts import _
 
 # (seconds, seconds for each million voxels) on one core; of refinements: for each step
 AFFINE_S = {"none": (0.0, 0.0), "centre": (0.5, 0.0)}
-SEARCHED_AFFINE_S = (6.0, 5.0)
+SEARCHED_AFFINE_S = (3.5, 1.5)
 START_S = {"none": (0.0, 0.0), "initial": (0.0, 0.5), "convexadam": (0.5, 0.8)}
 STEP_S = {
     "none": (0.0, 0.0),
-    "pyramid": (0.003, 0.45),
+    "pyramid": (0.003, 0.3),
     "reg-ttr": (0.0, 0.6),
     "convexadam-adam": (0.05, 0.2),
 }
