@@ -17,6 +17,8 @@ from RegRefineLib import cli
 from RegRefineLib.formats import files, landmarks, transforms
 from RegRefineLib.geometry import DisplacementField, Volume
 from RegRefineLib.job import Cancelled
+from RegRefineLib.networks.voxelmorph import VoxelMorph
+from RegRefineLib.weights import checkpoint
 
 QUICK = ("--preset", "fixed", "--steps", "2")
 GRID = grid()
@@ -104,6 +106,19 @@ def test_register_writes_its_files_and_a_table(capsys, inputs, tmp_path):
     assert len(result["history"]) == 2
     assert set(result["after"]["dice"]) == {"mean", "1", "2", "3"}
     assert {"prepare", "start", "refine", "finish"} <= set(result["seconds"])
+
+
+@pytest.mark.parametrize(("more", "used"), [((), "ct-soft"), (("--intensity", "mr"), "mr")])
+def test_a_networks_intensities_are_used_unless_others_are_chosen(
+    capsys, inputs, tmp_path, more, used
+):
+    small = {"encoder": [4, 4], "decoder": [4, 4, 4]}
+    saying = {"preprocessing": {"intensity": ["ct-soft"]}}
+    checkpoint.save(tmp_path / "w", VoxelMorph(**small), "voxelmorph", small, saying)
+    words = registers(inputs, tmp_path / "out", "--weights", tmp_path / "w", *more)
+    status, _, err = run(capsys, *words)
+    assert status == 0, err
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["job"]["intensity"] == used
 
 
 def test_itk_warps_by_the_transform_as_register_did(capsys, inputs, tmp_path):

@@ -10,6 +10,7 @@ import torch
 from http_files import Served, serving
 from small_model import SMALL, digest, list_model, use_folders
 
+from RegRefineLib import cli
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
 from RegRefineLib.weights import download as download_module
@@ -180,3 +181,19 @@ def test_a_model_without_an_address_names_its_page(listed: Callable[..., None]) 
     listed(page="https://example.org/weights")
     with pytest.raises(RegRefineError, match=r"get it from https://example\.org/weights"):
         store.fetch("small", yes)
+
+
+def test_the_command_asks_fetches_and_takes_a_hash_from_nobody_but_the_user(
+    served: Served, listed: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed(url=served.url, sha256=digest(served.content))
+    assert cli.main(["models", "fetch", "small"]) == 2
+    found = capsys.readouterr()
+    assert found.err.startswith("regrefine: model small: not downloaded")
+    assert found.out.endswith("(--yes says yes)\n")
+    assert cli.main(["models", "fetch", "small", "--yes"]) == 0
+    assert Path(capsys.readouterr().out.strip()).read_bytes() == served.content
+    assert cli.main(["models", "verify", "small"]) == cli.main(["models", "remove", "small"]) == 0
+    listed(url=served.url)
+    assert cli.main(["models", "fetch", "small", "--yes"]) == 2
+    assert "(this takes somebody at a terminal)" in capsys.readouterr().out

@@ -44,29 +44,42 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fetched(name: str, agreed: bool) -> Path:
     """Fetch with a bar; --yes answers the question of the download, not one about its hash."""
-    from ..weights import catalogue, store
+    from ..weights import store
 
-    catalogue.find_model(name)  # before there is a bar
+    bar: tqdm | None = None
     questions = 0
+
+    def close() -> None:
+        nonlocal bar
+        if bar is not None:
+            bar.close()
+        bar = None
 
     def consent(question: str) -> bool:
         nonlocal questions
+        close()
         questions += 1
-        return (agreed and questions == 1) or _asked(question)
+        if questions > 1:
+            return _asked(question, "this takes somebody at a terminal")
+        return agreed or _asked(question, "--yes says yes")
 
-    with tqdm(unit="B", unit_scale=True, desc=name, leave=False) as bar:
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(unit="B", unit_scale=True, desc=name, leave=False, disable=None)
+        bar.total = total or None
+        bar.update(done - bar.n)
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
+    try:
         return store.fetch(name, consent, progress)
+    finally:
+        close()
 
 
-def _asked(question: str) -> bool:
-    """Return the user's answer; without anybody to ask it is no."""
+def _asked(question: str, otherwise: str) -> bool:
+    """Return the user's answer; without anybody to ask it is no, and `otherwise` is said."""
     if not sys.stdin.isatty():
-        say(f"{question} (--yes says yes)")
+        say(f"{question} ({otherwise})")
         return False
     sys.stdout.write(f"{question} [y/N] ")
     sys.stdout.flush()

@@ -52,7 +52,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Register, write the files and show the figures."""
-    job = resolve(job_of(arguments))
+    job = job_of(arguments)
+    resolve(job)  # a wrong preset is told at once; what is filled in would look like a choice
     from .. import memory, outputs
     from ..formats import files
     from ..register import register

@@ -94,7 +94,7 @@ def _readable(path: Path) -> Iterator[None]:
             ) from error
         raise RegRefineError(f"{path}: is damaged or cut short; get it anew") from error
     except (*damaged, TypeError, AttributeError) as error:
-        reason = str(error).split("\n")[0][:120]
+        reason = str(error).split("\n")[0].split(". ")[0][:120]
         raise RegRefineError(f"{path}: is damaged or cut short ({reason}); get it anew") from error
 
 

@@ -157,7 +157,8 @@ def verify(name: str) -> str:
     model = find_model(name)
     path = local_file(model)
     if path is None:
-        raise RegRefineError(f"model {name}: is not on this machine; fetch it first")
+        get = "fetch it first" if model.url else f"get it from {model.page} and name it by its path"
+        raise RegRefineError(f"model {name}: is not on this machine; {get}")
     if _unaccepted(model, path):
         raise RegRefineError(f"{path}: its hash was never accepted; fetch {name} again")
     found, known = sha256(path), known_hash(model)

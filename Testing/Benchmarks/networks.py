@@ -1,9 +1,10 @@
-"""One forward pass of every network: parameters, CPU seconds, peak memory; a process each.
+"""One forward pass of every network: parameters, seconds, peak memory; a process each.
 
     python Testing/Benchmarks/networks.py [NAME...] [--shape 160 192 224] [--threads 1]
 
-Weights are random: they change neither time nor memory. `--precision bfloat16` and
-`--channels-last` try what inference could do otherwise. With --cuda the figures are the GPU's.
+Weights are random: they change neither time nor memory. Recursive networks take one step. Seconds
+are the process's (user and system) and the clock's. `--precision bfloat16` and `--channels-last`
+try what inference could do otherwise. With --cuda the memory and the clock are the GPU's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from RegRefineLib.registry import NETWORKS
 from RegRefineLib.weights.load import build
 
 SHAPE = (160, 192, 224)
-# beside every row of the registry as it comes: what differs only by its options
+HEAD = "| network | parameters | size | CPU s | s | peak MB |\n|---|---|---|---|---|---|"
+STEP = {"steps": 1}
+FIRST: dict[str, dict[str, Any]] = {"firework-vm": STEP, "firework-tm": STEP}
+# beside every row of the registry as it comes, or as FIRST says: what differs by its options
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("voxelmorph", {"int_steps": 7}),
     ("transmorph", {"size": "tiny"}),
@@ -67,14 +71,12 @@ def measure(arguments: argparse.Namespace) -> None:
             network(*images)
         if arguments.cuda:
             torch.cuda.synchronize()
-        spent = (time.perf_counter() if arguments.cuda else time.process_time()) - (
-            begun if arguments.cuda else begun_cpu
-        )
-        figures = f"{spent:.3g} | {memory.peak_mb(device):.0f}"
+        spent_cpu, spent = time.process_time() - begun_cpu, time.perf_counter() - begun
+        figures = f"{spent_cpu:.3g} | {spent:.3g} | {memory.peak_mb(device):.0f}"
     except (MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        figures = f"- | over {arguments.limit_gb * 1024:.0f}"
+        figures = f"- | - | over {arguments.limit_gb * 1024:.0f}"
     count = sum(p.numel() for p in network.parameters())
     sizes = "x".join(map(str, images[0].shape[2:]))
     label = " ".join([name, *(f"{k}={v}" for k, v in options.items())])
@@ -83,9 +85,9 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def every(arguments: argparse.Namespace) -> None:
     """Measure one network after the other, each in a process of its own."""
-    print("| network | parameters | size | s | peak MB |\n|---|---|---|---|---|", flush=True)
+    print(HEAD, flush=True)
     names = arguments.names or NETWORKS
-    cases = [(name, {}) for name in names] + [v for v in VARIANTS if v[0] in names]
+    cases = [(name, FIRST.get(name, {})) for name in names] + [v for v in VARIANTS if v[0] in names]
     flags = ["--threads", str(arguments.threads), "--limit-gb", str(arguments.limit_gb)]
     flags += ["--precision", arguments.precision, "--shape", *map(str, arguments.shape)]
     flags += ["--cuda"] if arguments.cuda else []
