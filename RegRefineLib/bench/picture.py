@@ -44,6 +44,9 @@ def _panel(axis: Axes, name: str, tools: dict[str, list[Record]]) -> None:
     axis.set_title(name, color=INK, fontsize=12)
     axis.set_xlabel("CPU s", color=INK)
     axis.set_xscale("log")
+    axis.tick_params(which="both", colors=INK, labelsize=9)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     for tool, records in tools.items():
         dice = statistics.mean(r["dice"] for r in records)
         if tool == START:
