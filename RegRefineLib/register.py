@@ -26,6 +26,7 @@ from .presets import resolve
 from .refine.outcome import Refined
 from .resample import resample
 from .starts.network import wanted
+from .weights.load import locate
 
 
 def register(
@@ -122,7 +123,10 @@ class _Run:
         """
         networks = [job.backbone_settings] if job.backbone == "network" else []
         for settings in (*networks, job.settings):  # a refinement may have a network of its own
-            model = wanted(settings) if settings.get("weights") else None
+            if not settings.get("weights"):
+                continue
+            locate(str(settings["weights"]))  # told at once where they are missing
+            model = wanted(settings)
             if model is None:
                 continue
             if chosen is None:

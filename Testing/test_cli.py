@@ -121,6 +121,13 @@ def test_a_networks_intensities_are_used_unless_others_are_chosen(
     assert json.loads((tmp_path / "out" / "result.json").read_text())["job"]["intensity"] == used
 
 
+def test_missing_weights_are_told_before_the_alignment(capsys, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("RegRefineLib.register.align", lambda *_, **__: pytest.fail("aligned"))
+    monkeypatch.setenv("REGREFINE_CACHE", str(tmp_path / "cache"))
+    words = registers(inputs, tmp_path / "out", "--affine", "affine", "--weights", "unigradicon")
+    assert "get it with `regrefine models fetch unigradicon`" in refused(capsys, *words)
+
+
 def test_itk_warps_by_the_transform_as_register_did(capsys, inputs, tmp_path):
     run(capsys, *registers(inputs, tmp_path, "--init", inputs / "field.nrrd"))
     field = sitk.ReadImage(str(tmp_path / "transform.nrrd"), sitk.sitkVectorFloat64)

@@ -51,26 +51,37 @@ def load(
         RegRefineError: no such model or file, the model is not on this machine, the file is
             damaged, altered, of another network or of a newer version.
     """
-    models = catalogue()
+    path, models = locate(weights), catalogue()
     if weights in models:
         model = models[weights]
-        path = local_file(model)
-        if path is None:
-            way = f"get it with `regrefine models fetch {weights}`"
-            if model.url is None:
-                way = f"take it from {model.page} and give the file's path"
-            raise RegRefineError(f"model {weights}: is not on this machine; {way}")
         verify(weights)
         given = {**model.options, **(options or {})}
         return _load(path, network or model.network, given, preprocessing or model.preprocessing)
-    if Path(weights).suffix == "" and not Path(weights).exists():
-        find_model(weights)  # a name rather than a path: say which names there are
-    path = present(weights)
     known = recognised(sha256(path))
     if known is None or network not in (None, known.network):
         return _load(path, network, options or {}, preprocessing)
     given = {**known.options, **(options or {})}
     return _load(path, known.network, given, preprocessing or known.preprocessing)
+
+
+def locate(weights: str) -> Path:
+    """Return where the file of a model's name or of a path lies, without opening it.
+
+    Raises:
+        RegRefineError: no such model or file, or the model is not on this machine.
+    """
+    model = catalogue().get(weights)
+    if model is None:
+        if Path(weights).suffix == "" and not Path(weights).exists():
+            find_model(weights)  # a name rather than a path: say which names there are
+        return present(weights)
+    path = local_file(model)
+    if path is None:
+        way = f"get it with `regrefine models fetch {weights}`"
+        if model.url is None:
+            way = f"take it from {model.page} and give the file's path"
+        raise RegRefineError(f"model {weights}: is not on this machine; {way}")
+    return path
 
 
 def _load(
