@@ -83,7 +83,9 @@ def test_half_precision_is_for_the_convolutions_alone(
     save(tmp_path / "w", network, "voxelmorph", SMALL)
     settings = {"weights": str(tmp_path / "w")}
     full = predict(pair, settings, ignore)
-    half = predict(pair, {**settings, "precision": "bfloat16"}, ignore)
+    heard: list[Progress] = []
+    half = predict(pair, {**settings, "precision": "bfloat16"}, heard.append)
+    assert [e.message.split(";")[0] for e in heard if e.warning] == ["bfloat16 is for GPUs"]
     assert half.dtype == torch.float32
     assert 0 < float((full - half).abs().max()) < 0.05 * float(full.abs().max())
     with pytest.raises(RegRefineError, match="precision: one of"):

@@ -44,6 +44,9 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
     network = loaded.network.to(pair.device)
     low = torch.autocast(pair.device.type, torch.bfloat16)
+    if precision == "bfloat16" and pair.device.type == "cpu":
+        said = "bfloat16 is for GPUs; most CPUs take far longer with it than with float32"
+        report(Progress("start", message=said, warning=True))
     preprocessing = loaded.preprocessing
     while True:
         grid = network_grid(
