@@ -48,8 +48,11 @@ PRESETS: dict[str, Preset] = {
         {**_PYRAMID, "affine": "none", "settings": {"levels": "4:40 2:40", "field_sigma": 0.6}},
     ),
     "multimodal": Preset(
-        "two kinds of image (T1 and T2, CT and MR): self-similarity instead of correlation",
-        {**_PYRAMID, "settings": {"levels": "4:40 2:30", "similarity": "mind"}},
+        "two kinds of image (T1 and T2, CT and MR): mutual information instead of correlation",
+        {
+            **_PYRAMID,
+            "settings": {"levels": "4:40 2:40 1:5", "similarity": "mutual-information"},
+        },
     ),
     "convexadam": Preset(
         "affine, then ConvexAdam: dense search and Adam on self-similarity, across modalities",

@@ -151,3 +151,14 @@ def test_planes_worked_on_one_at_a_time_give_the_same(monkeypatch):
     whole = multi_window_ncc(fixed, moving)
     monkeypatch.setattr("RegRefineLib.losses.windowed._CPU_SLAB_VOXELS", 1)
     torch.testing.assert_close(multi_window_ncc(fixed, moving), whole)
+
+
+def test_where_nothing_counts_beyond_the_border_a_constant_changes_nothing_there():
+    fixed, moving = images()
+
+    def loss(added: float, **how: bool) -> float:
+        terms = [(1.0, LocalNCC(5))]
+        return float(WindowedSimilarity(fixed, terms, **how)(moving + added))
+
+    assert loss(3.0, zeros_beyond=False) == pytest.approx(loss(0.0, zeros_beyond=False), abs=1e-4)
+    assert loss(3.0) != pytest.approx(loss(0.0), abs=1e-2)

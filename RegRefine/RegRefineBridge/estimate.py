@@ -31,7 +31,8 @@ STEP_S = {
     "reg-ttr": (0.0, 0.6),
     "convexadam-adam": (0.05, 0.2),
 }
-MIND_FACTOR = 3.0  # a step that compares MIND features instead of intensities
+# a step that compares by these takes so many times as long as by local correlation
+SIMILARITY_FACTOR = {"mind": 3.0, "mutual-information": 2.0}
 FINISH_S = (0.1, 3.5)
 # MB: of the process with torch and its libraries loaded, and bytes a voxel on top of it
 BASE_MB = 450.0
@@ -115,7 +116,7 @@ def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
         return None
     affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
     refine = step[0] * stepsOf(job) + step[1] * effortOf(job) * voxels / 1e6
-    refine *= MIND_FACTOR if job.settings.get("similarity") == "mind" else 1.0
+    refine *= SIMILARITY_FACTOR.get(str(job.settings.get("similarity")), 1.0)
     ends = _line(affine, size.fixedVoxels) + _line(FINISH_S, size.fixedVoxels)
     return ends + _line(start, voxels) + refine
 

@@ -58,6 +58,8 @@ class WindowedSimilarity:
         mask: weights 0..1 of the voxels, (1, 1, D, H, W), or None. Voxels of weight zero neither
             count in the mean nor in any window.
         whole_windows: they do count in windows, and only the mean is masked.
+        zeros_beyond: windows that reach beyond the image find zero intensity there that counts, as
+            published; False: what lies beyond does not count.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class WindowedSimilarity:
         mask: Tensor | None = None,
         *,
         whole_windows: bool = False,
+        zeros_beyond: bool = True,
     ):
         self.fixed = fixed.detach()[0, 0]
         self.terms = list(terms)
         self.mask = None if mask is None else mask.detach().to(fixed)[0, 0]
         self.window_mask = None if whole_windows else self.mask
+        self.zeros_beyond = zeros_beyond
         masked = self.fixed if self.window_mask is None else self.fixed * self.window_mask
         products = torch.stack([masked, masked * self.fixed])
         self.counts = [self._count(term) for _, term in self.terms]
@@ -82,8 +86,11 @@ class WindowedSimilarity:
         self.total = self.fixed.numel() if self.mask is None else self.mask.sum().clamp_min(1e-8)
 
     def _count(self, term: Term) -> Tensor | float:
-        """What F(1) would be. Outside the image lies zero intensity that counts, as published."""
+        """What F(1) would be."""
         whole = float(sum(term.weights)) ** 3
+        if not self.zeros_beyond:
+            there = torch.ones_like(self.fixed) if self.window_mask is None else self.window_mask
+            return window_sum(there, term.weights).clamp_min(1e-3 * whole)
         if self.window_mask is None:
             return whole
         missing = window_sum(1.0 - self.window_mask, term.weights)

@@ -185,7 +185,7 @@ class _Level:
         self.moving = thinned(pair.moving, shape)
         edges = pair.geometry.resized(shape).spacing[::-1]
         self.metric = self.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
-        mask = None if mask is None else thinned(mask, shape)
+        mask = None if mask is None else _whole_voxels(thinned(mask, shape))
         self.measure = _measure(thinned(pair.fixed, shape), mask, options)
         self.first: Tensor | None = None
         self.second: Tensor | None = None
@@ -229,9 +229,16 @@ def _through(pair: Pair, start: Tensor) -> Pair:
 
 def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
     if options.similarity == "ncc":
-        return WindowedSimilarity(fixed, [(1.0, LocalNCC(options.window))], mask)
+        terms = [(1.0, LocalNCC(options.window))]
+        return WindowedSimilarity(fixed, terms, mask, zeros_beyond=False)
     measure = registry.find("similarity", options.similarity)
     return lambda moved: measure(fixed, moved, mask)
+
+
+def _whole_voxels(weights: Tensor) -> Tensor:
+    """Return 1 where the voxel lies within the mask entirely: what is mixed with nothing misleads."""
+    whole = (weights > 0.99).to(weights)
+    return whole if bool(whole.any()) else weights
 
 
 def _smooth(field: Tensor, sigma: float) -> Tensor:

@@ -29,13 +29,13 @@ def unfolded(displacement: Tensor, rounds: int = 20) -> Tensor:
         folded = jacobian_determinant(displacement) < LEAST_DETERMINANT
         if not bool(folded.any()):
             break
-        box = _around(folded[0, 0])
-        part = displacement[(..., *box)]
+        box = (slice(None), slice(None), *_around(folded[0, 0]))
+        part = displacement[box]
         width = 2 * REACH + 1
-        near = F.max_pool3d(folded[(..., *box)].to(part), width, stride=1, padding=REACH)
+        near = F.max_pool3d(folded[box].to(part), width, stride=1, padding=REACH)
         weight = window_sum(near, gaussian(SIGMA)).clamp(max=1.0)
         mended = displacement.clone()
-        mended[(..., *box)] = torch.lerp(part, _averaged(part), weight)
+        mended[box] = torch.lerp(part, _averaged(part), weight)
         displacement = mended
     return displacement
 
