@@ -236,7 +236,7 @@ def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
 
 
 def _whole_voxels(weights: Tensor) -> Tensor:
-    """Return 1 where the voxel lies within the mask entirely: what is mixed with nothing misleads."""
+    """Return 1 where a voxel lies within the mask entirely, else 0: part of nothing misleads."""
     whole = (weights > 0.99).to(weights)
     return whole if bool(whole.any()) else weights
 
