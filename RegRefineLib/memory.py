@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 import torch
 
+from .costs import bytes_per_voxel
 from .geometry import Geometry
 from .job import Job, RegRefineError
+from .resample import coarser
 
 _SMALLEST_VOXELS = 32**3
+# of the free memory, the share that a plan gives away
+_SHARE = 0.7
+_MEMINFO = Path("/proc/meminfo")
 
 
 def device(wanted: str) -> str:
@@ -71,6 +77,41 @@ def peak_mb(name: str) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def free_bytes(name: str) -> int | None:
+    """Return the memory that is free on a device, None where the system does not tell."""
+    if name.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(name)[0])
+    if name != "cpu" or not _MEMINFO.is_file():
+        return None
+    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def plan(job: Job, fixed: Geometry) -> tuple[Job, str]:
+    """Return the job on the finest working grid that fits into the free memory, and why.
+
+    The sentence is empty where the job stays as it is: it fits, it names its own working spacing,
+    or what it needs or what is free is not known. On a CPU nobody else would ask: a system that
+    runs out of memory ends the process.
+    """
+    needed, free = bytes_per_voxel(job), free_bytes(job.device)
+    if job.working_spacing_mm or needed is None or free is None:
+        return job, ""
+    room = _SHARE * free / needed
+    if fixed.voxel_count <= room:
+        return job, ""
+    spacing = float(fixed.spacing.min())
+    while coarser(fixed, spacing).voxel_count > max(room, _SMALLEST_VOXELS):
+        spacing *= 1.05
+    sentence = (
+        f"{needed * fixed.voxel_count / 2**30:.1f} GB of memory are needed at full resolution and "
+        f"{free / 2**30:.1f} GB are free on {job.device}; working on {spacing:.3g} mm voxels"
+    )
+    return job.replaced(working_spacing_mm=spacing), sentence
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -56,6 +56,9 @@ def register(
     torch.manual_seed(job.seed)
     job = run.as_trained(job, chosen)
     matrix = run.linear(job)
+    job, why = memory.plan(job, fixed.geometry)
+    if why:
+        run.warn(why)
     asked = job
     while True:
         try:

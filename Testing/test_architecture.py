@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY, BRIDGE = ROOT / "RegRefineLib", ROOT / "RegRefine" / "RegRefineBridge"
 FILES = sorted(LIBRARY.rglob("*.py"))
 SLICER = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "mrml", "PythonQt"}
-WITHOUT_TORCH = ("geometry", "job", "registry", "presets")
+WITHOUT_TORCH = ("geometry", "job", "registry", "presets", "costs")
 FAMILIES = ("networks", "losses", "refine", "metrics", "starts")
 # family -> the others that it may use besides itself
 MAY_IMPORT = {"refine": {"losses", "starts"}}  # network-io trains the network of the start

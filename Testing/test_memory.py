@@ -5,8 +5,9 @@ import pytest
 import torch
 from small import grid, image_on
 
-from RegRefineLib import memory
+from RegRefineLib import costs, memory
 from RegRefineLib.job import Job, RegRefineError
+from RegRefineLib.prepare import working_grid
 from RegRefineLib.refine.none import refine
 from RegRefineLib.register import register
 
@@ -85,3 +86,41 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     assert memory.device("auto") == "cuda"
     with pytest.raises(RegRefineError, match="no cuda:2 here; there are 2"):
         memory.device("cuda:2")
+
+
+def test_the_working_grid_is_planned_to_fit_into_the_free_memory(monkeypatch):
+    job = Job(device="cpu", refinement="pyramid")
+    needed = costs.bytes_per_voxel(job)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 0.25 * LARGE.voxel_count * needed)
+    planned, sentence = memory.plan(job, LARGE)
+    voxels = working_grid(LARGE, planned.working_spacing_mm).voxel_count
+    assert 0.5 < voxels / (0.7 * 0.25 * LARGE.voxel_count) <= 1.0
+    assert "mm voxels" in sentence
+
+
+@pytest.mark.parametrize(
+    ("job", "free"),
+    [
+        (Job(device="cpu", refinement="pyramid"), 10**12),
+        (Job(device="cpu", refinement="pyramid", working_spacing_mm=1.0), 10**6),
+        (Job(device="cpu", refinement="pyramid"), None),
+        (Job(device="cpu", backbone="network"), 10**6),
+    ],
+)
+def test_what_fits_was_chosen_or_is_not_known_is_left_alone(monkeypatch, job, free):
+    monkeypatch.setattr(memory, "free_bytes", lambda _: free)
+    assert memory.plan(job, LARGE) == (job, "")
+
+
+def test_the_plan_is_said_in_the_result(monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 10**7)
+    image = image_on(grid((48, 48, 48), (1.0, 1.0, 1.0)))
+    result = register(image, image, Job(device="cpu", affine="none", settings={"steps": 1}))
+    assert result.job.working_spacing_mm > 1.0
+    assert any("are free on cpu" in warning for warning in result.warnings)
+    assert result.field.geometry.shape == (48, 48, 48)
+
+
+def test_free_memory_is_known_or_not_told():
+    free = memory.free_bytes("cpu")
+    assert free is None or 2**20 < free < 2**50

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from RegRefineLib.costs import bytes_per_voxel
 from RegRefineLib.job import Job
 from RegRefineLib.presets import resolve
 
@@ -34,10 +35,8 @@ STEP_S = {
 # a step that compares by these takes so many times as long as by local correlation
 SIMILARITY_FACTOR = {"mind": 3.0, "mutual-information": 2.0}
 FINISH_S = (0.1, 3.5)
-# MB: of the process with torch and its libraries loaded, and bytes a voxel on top of it
+# MB of the process with torch and its libraries loaded
 BASE_MB = 450.0
-START_BYTES = {"none": 120.0, "initial": 140.0, "convexadam": 160.0}
-STEP_BYTES = {"none": 180.0, "pyramid": 220.0, "reg-ttr": 360.0, "convexadam-adam": 160.0}
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,5 @@ def _line(constants: tuple[float, float], voxels: int) -> float:
 
 
 def _memory(job: Job, voxels: int) -> float | None:
-    start = START_BYTES.get(job.backbone or "none")
-    step = STEP_BYTES.get(job.refinement or "none")
-    if start is None or step is None:
-        return None
-    return BASE_MB + max(start, step) * voxels / 2**20
+    needed = bytes_per_voxel(job)
+    return None if needed is None else BASE_MB + needed * voxels / 2**20
