@@ -33,6 +33,8 @@ class Pair:
             user's, the moving one says where the moving image lies if that is not everywhere.
         fixed_labels, moving_labels: integer label maps for live figures and label losses, or None.
         initial: the given start as a displacement, or None.
+        fixed_points, moving_points: corresponding landmarks (n, 3) in voxels (k, j, i) of this
+            grid, the moving ones brought here through the linear part; or None.
     """
 
     fixed: Tensor
@@ -43,6 +45,8 @@ class Pair:
     fixed_labels: Tensor | None = None
     moving_labels: Tensor | None = None
     initial: Tensor | None = None
+    fixed_points: Tensor | None = None
+    moving_points: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -169,7 +169,20 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
         fixed_labels=labels(extras.fixed_labels, None),
         moving_labels=labels(extras.moving_labels, matrix),
         initial=_initial(extras.initial, grid, matrix, device),
+        fixed_points=_points(extras.fixed_landmarks, grid, np.eye(4), device),
+        moving_points=_points(extras.moving_landmarks, grid, matrix, device),
     )
+
+
+def _points(
+    marks: FloatArray | None, grid: Geometry, matrix: FloatArray, device: torch.device
+) -> Tensor | None:
+    """Return points (n, 3) in RAS mm, seen through the linear part, in voxels (k, j, i)."""
+    if marks is None:
+        return None
+    to_voxels = grid.inverse_affine @ np.linalg.inv(matrix)
+    i_j_k = np.asarray(marks) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+    return torch.from_numpy(i_j_k[:, ::-1].astype(np.float32)).to(device)
 
 
 def to_tensor(volume: Volume, device: torch.device) -> Tensor:

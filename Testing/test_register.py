@@ -185,3 +185,19 @@ def test_a_result_worse_than_its_start_is_warned_of(monkeypatch):
     )
     result = register(image_on(FIXED), image_on(MOVING), STILL)
     assert any("ncc is worse after refinement" in warning for warning in result.warnings)
+
+
+def test_landmarks_pull_in_physical_space_where_they_are_told_to():
+    grey = [Volume(np.full(g.shape, 0.5, np.float32) + 0.01 * (g.points()[..., 0] > 0), g)
+            for g in (FIXED, MOVING)]  # fmt: skip
+    marks = np.array([[3.0, -4.0, 2.0], [-6.0, 5.0, -3.0]])
+    moved = marks + np.array([[0, 3.0, 1.0], [0, -2.0, 2.0]])
+    extras = Extras(fixed_landmarks=marks, moving_landmarks=moved)
+
+    def missed(strength: float) -> float:
+        settings = {"levels": "2:30 1:30", "landmarks": strength}
+        job = Job(affine="none", device="cpu", settings=settings)
+        return register(*grey, job, extras=extras).after["tre_mm"]
+
+    assert missed(1.0) < 1.0
+    assert missed(0.0) > 2.5

@@ -36,6 +36,7 @@ from ..pair import Pair, Report
 from ..resample import coarser
 from ..warp import compose, resize, warp
 from .outcome import Refined, compared, read_settings
+from .pull import Pull, points_before
 from .unfold import unfolded
 
 Measure = Callable[[Tensor], Tensor]
@@ -54,6 +55,8 @@ class Pyramid:
             at the end.
         force_sigma, field_sigma: Gaussians in voxels on the force (fluid) and the field (elastic).
         momentum, memory: Adam's two rates of forgetting.
+        landmarks: how strongly corresponding landmarks pull (pull.py), 0 (they are for figures
+            alone) to 1 (as fast as steps are long).
         patience_steps, gain: leave a level when so many steps brought less than that share of the
             loss; 0 steps: never.
     """
@@ -68,6 +71,7 @@ class Pyramid:
     field_sigma: float = 0.5
     momentum: float = 0.9
     memory: float = 0.99
+    landmarks: float = 0.0
     patience_steps: int = 10
     gain: float = 0.0
 
@@ -187,6 +191,7 @@ class _Level:
         self.metric = self.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
         mask = None if mask is None else _whole_voxels(thinned(mask, shape))
         self.measure = _measure(thinned(pair.fixed, shape), mask, options)
+        self.pull = _pull(pair, shape) if options.landmarks > 0 else None
         self.first: Tensor | None = None
         self.second: Tensor | None = None
         self.steps = 0
@@ -201,6 +206,8 @@ class _Level:
             force = _gradient(moved).mul_(slope).mul_(self.metric)
             direction = self._adam(_smooth(force, self.options.force_sigma))
             update = _smooth(direction, self.options.force_sigma).mul_(-rate * self.metric)
+            if self.pull is not None:
+                update += self.pull.update(displacement, rate).mul_(self.options.landmarks)
             displacement = compose(displacement, update)
             return _smooth(displacement, self.options.field_sigma), float(loss.detach())
 
@@ -218,13 +225,23 @@ class _Level:
 
 
 def _through(pair: Pair, start: Tensor) -> Pair:
-    """Return the pair with the moving image and its mask as the start shows them."""
-    mask = pair.moving_mask
+    """Return the pair with the moving image, its mask and its points as the start shows them."""
+    mask, points = pair.moving_mask, pair.moving_points
     return replace(
         pair,
         moving=warp(pair.moving, start, padding="border"),
         moving_mask=None if mask is None else warp(mask, start),
+        moving_points=None if points is None else points_before(start, points),
     )
+
+
+def _pull(pair: Pair, shape: tuple[int, int, int]) -> Pull | None:
+    """Return the landmarks' pull on a level's grid, in its voxels."""
+    if pair.fixed_points is None or pair.moving_points is None:
+        return None
+    scale = pair.fixed_points.new_tensor([n / o for n, o in zip(shape, pair.shape, strict=True)])
+    fixed, moving = ((p + 0.5) * scale - 0.5 for p in (pair.fixed_points, pair.moving_points))
+    return Pull(fixed, moving, shape)
 
 
 def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
