@@ -198,10 +198,10 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
 
     def onPublished(self, run):
         """Show a result, and fill the same nodes the next time."""
-        if self._parameterNode:
-            self._parameterNode.outputTransform = run.nodes["transform"]
-            if "warpedVolume" in run.nodes:
-                self._parameterNode.outputVolume = run.nodes["warpedVolume"]
+        parameters = self._parameterNode or self.logic.getParameterNode()  # another panel is open
+        parameters.outputTransform = run.nodes["transform"]
+        if "warpedVolume" in run.nodes:
+            parameters.outputVolume = run.nodes["warpedVolume"]
         self.results.showRun(run)
 
 

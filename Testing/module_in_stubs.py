@@ -156,6 +156,19 @@ class ModuleTests(unittest.TestCase):
         WIDGET.enter()
         assert WIDGET._parameterNode is not None
 
+    def test_a_run_that_ends_behind_another_panel_fills_the_same_nodes_the_next_time(self):
+        from RegRefineBridge.selftest import addPair
+
+        self_test = MODULE_ITSELF.RegRefineTest("test_panel_says_what_is_missing")
+        parameters = WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        parameters.steps = 2
+        WIDGET.ui.applyButton.click()
+        WIDGET.exit()
+        run = self_test.waitForRun()
+        WIDGET.enter()
+        assert WIDGET._parameterNode.outputTransform is run.nodes["transform"]
+
     def test_two_runs_are_listed_compared_and_restored(self):
         from RegRefineBridge.selftest import addPair
 

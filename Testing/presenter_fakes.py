@@ -36,6 +36,9 @@ class FakeScene:
     def missing(self, inputs):
         return [f"Choose the {n} volume." for n in ("fixed", "moving") if not getattr(inputs, n)]
 
+    def refused(self, request):
+        return []
+
     def size(self, inputs):
         return PairSize(120, 120, (1.0, 2.0, 3.0)) if inputs.fixed and inputs.moving else None
 

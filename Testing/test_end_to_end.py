@@ -24,11 +24,11 @@ from RegRefineBridge.scene import MrmlScene  # isort: skip
 from RegRefineBridge.transports import SubprocessTransport  # isort: skip
 from RegRefineBridge.worker import WorkerClient  # isort: skip
 
-SETTINGS = {"steps": 30, "patience": 0, "smooth_weight": 5.0}
+SETTINGS = {"levels": "2:10 1:10", "steps": 20, "patience_steps": 0}
 JOB = Job(
     affine="none",
     backbone="none",
-    refinement="reg-ttr",
+    refinement="pyramid",
     settings=SETTINGS,
     inverse=True,
     jacobian=True,
@@ -233,7 +233,8 @@ def test_stop_keeps_the_best_field_of_a_real_run(pair, tmp_path, client):
             asked.append(time.monotonic())
             world.presenter.stop()
 
-    run = world.run(JOB.replaced(settings={**SETTINGS, "steps": 100000}), onState)
+    settings = {"steps": 100000, "patience": 0, "smooth_weight": 5.0}
+    run = world.run(JOB.replaced(refinement="reg-ttr", settings=settings), onState)
     print(f"stop took {time.monotonic() - asked[0]:.2f} s")
     assert run.stopped
     assert 2 < len(run.record["history"]) < 100000

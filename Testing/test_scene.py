@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mrml import addLinear, addVolume, grid, newScene, rigid, shape_at, slicer
@@ -9,9 +11,11 @@ from worker_behaviours import result_of
 
 from RegRefineLib.geometry import Volume
 from RegRefineLib.job import Job, RegRefineError
+from RegRefineLib.worker.exchange import write_result
 from RegRefineLib.worker.ready import prepared
 
 from RegRefineBridge.contracts import Inputs, Request  # isort: skip
+from RegRefineBridge.results import Current, Results  # isort: skip
 from RegRefineBridge.scene import MrmlScene  # isort: skip
 from RegRefineBridge.steps import finished  # isort: skip
 
@@ -199,6 +203,36 @@ def test_a_chosen_node_that_was_removed_is_replaced_by_a_new_one(world):
     nodes, _ = publish(world, request, 1.0)
     assert nodes["transform"] is not mine
     assert nodes["transform"].GetScene() is world.mrml
+
+
+@pytest.mark.parametrize("output", ["warpedVolume", "warpedSegmentation"])
+def test_an_input_chosen_as_an_output_is_refused_before_the_run(world, output):
+    labels = world.addLabels()
+    inputs = world.inputs(movingSegmentation=labels)
+    chosen = {output: inputs.moving if output == "warpedVolume" else labels}
+    sentences = world.scene.refused(Request(inputs, Job(), (output,), chosen))
+    assert "inputs are never changed" in sentences[0]
+    assert world.scene.refused(Request(inputs, Job(), (output,))) == []
+
+
+def test_what_only_the_undone_run_made_goes_when_the_run_before_is_back(world, tmp_path):
+    results = Results(world.scene)
+    request = Request(world.inputs(), Job(), ("transform", "warpedVolume"))
+    runs = []
+    for name, wanted in (("first", ()), ("second", ("linear", "figures"))):
+        chosen = {"transform": runs[0].nodes["transform"]} if runs else {}
+        request = replace(request, wanted=(*request.wanted, *wanted), chosen=chosen)
+        material = world.scene.read(request.inputs)
+        (tmp_path / name).mkdir()
+        write_result(tmp_path / name, prepared(result_of(world.volume, Job(), 1.0)))
+        place = world.scene.fingerprint(request.inputs)
+        current = Current(request, material.sources, tmp_path / name, place)
+        runs.append(finished(results.publish(current, stopped=False)))
+    back = results.undo(runs[1])
+    assert back.nodes["transform"] is runs[0].nodes["transform"]
+    assert runs[1].nodes["linear"].GetScene() is None
+    assert runs[1].nodes["figures"].GetScene() is None
+    assert all(node.GetScene() is world.mrml for node in back.nodes.values())
 
 
 def _nodes(scene):

@@ -37,6 +37,16 @@ def test_a_stop_that_nobody_hears_becomes_an_abort(watch, job_folder):
     assert watcher.failures[0].kind == "aborted"
 
 
+def test_a_stop_that_was_heard_waits_for_the_results_however_long_they_take(watch, job_folder):
+    watcher = watch("thorough")
+    watcher.client.start(job_folder)
+    watcher.until(watcher.progressing)
+    watcher.client.stop(patienceSeconds=0.6)
+    watcher.until(watcher.ended, 5)
+    assert not watcher.failures
+    assert watcher.finished[0]["stopped"]
+
+
 @pytest.mark.parametrize("behaviour", ["deep", "stubborn"])
 def test_abort_ends_a_step_that_never_reports_within_a_second(watch, job_folder, behaviour):
     watcher = watch(behaviour)

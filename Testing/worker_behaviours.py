@@ -61,6 +61,18 @@ def steps(fixed, moving, job, report, extras):
     return result_of(fixed, job, float(done), history)
 
 
+def thorough(fixed, moving, job, report, extras):
+    """Hears a stop at once, and then takes long over the results without a report."""
+    try:
+        while True:
+            time.sleep(STEP_S)
+            report(Progress("refine", 0, STEPS))
+    except Stopped:
+        report(Progress("finish"))
+    time.sleep(1.2)
+    return result_of(fixed, job, 1.0)
+
+
 def deep(fixed, moving, job, report, extras):
     """One torch operation of many seconds, as inside a network pass."""
     import torch
@@ -116,7 +128,8 @@ def warner(fixed, moving, job, report, extras):
 
 
 BEHAVIOURS = {
-    f.__name__: f for f in (steps, deep, stubborn, hung, killed, user_error, memory, fault, warner)
+    f.__name__: f
+    for f in (steps, thorough, deep, stubborn, hung, killed, user_error, memory, fault, warner)
 }
 
 

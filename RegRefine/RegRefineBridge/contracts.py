@@ -123,6 +123,9 @@ class Scene(Protocol):
     def missing(self, inputs: Inputs) -> list[str]:
         """Return a sentence for each thing that keeps a run from starting."""
 
+    def refused(self, request: Request) -> list[str]:
+        """Return a sentence where a chosen node cannot receive an output."""
+
     def size(self, inputs: Inputs) -> PairSize | None:
         """Return how large the volumes are, or None where they are not both there."""
 

@@ -79,7 +79,8 @@ class Presenter:
     def missing(self, request: Request) -> list[str]:
         """Return a sentence for each thing that keeps a run from starting."""
         weights = models.missing(request.job)
-        return [*self._scene.missing(request.inputs), *filter(None, [weights])]
+        nodes = self._scene.missing(request.inputs) or self._scene.refused(request)
+        return [*nodes, *filter(None, [weights])]
 
     def estimate(self, request: Request) -> Estimate | None:
         """Return the time and memory a run will take, or None where the volumes are not there."""
@@ -240,9 +241,9 @@ class Presenter:
             advance(steps, SLICE_S)
         except StopIteration as end:
             self._published(end.value)
-        except RegRefineError as error:
+        except (RegRefineError, MemoryError, OSError) as error:
             self._leave()
-            self._end(str(error), "error")
+            self._end(str(error) or _("The memory did not suffice for the result."), "error")
 
     def _published(self, run: Run | None) -> None:
         if run is None:

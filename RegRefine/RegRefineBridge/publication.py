@@ -64,7 +64,7 @@ def publish(
     chosen = dict(chosen or {})
     checkPresent(sources.fixed, "fixed volume")
     checkPresent(sources.moving, "moving volume")
-    _checkChosen(chosen, sources)
+    checkChosen(chosen, [sources.fixed, sources.moving, sources.movingLandmarks], sources.fixed)
     anchor = chosen.get("transform") or newNode(scene, "transform", sources)
     anchor.SetAndObserveTransformNodeID(None)
     setMapping(anchor, [*loaded.transform, *_tail(sources)])
@@ -110,15 +110,19 @@ class _Run:
         }.get(output, True)
 
 
-def _checkChosen(chosen: Mapping[str, Node], sources: Sources) -> None:
-    inputs = [sources.fixed, sources.moving, sources.movingLandmarks]
+def checkChosen(chosen: Mapping[str, Node], inputs: Collection[Node], fixed: Node) -> None:
+    """See that no chosen node is an input, and that the fixed volume is not under a chosen one.
+
+    Raises:
+        RegRefineError: one is; the message names it.
+    """
     for output, node in chosen.items():
         if node is not None and node in inputs:
             raise RegRefineError(
                 f"{output}: {node.GetName()} is an input, and inputs are never changed; "
                 "choose another node or a new one"
             )
-    transform, parent = chosen.get("transform"), sources.fixed.GetParentTransformNode()
+    transform, parent = chosen.get("transform"), fixed.GetParentTransformNode()
     while transform is not None and parent is not None:
         if parent is transform:
             raise RegRefineError(

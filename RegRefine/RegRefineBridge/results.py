@@ -99,6 +99,13 @@ class Results:
             self._scene.putBack(run.nodes, run.request.memento)
         else:
             earlier = self.again(earlier)
+            extra = {
+                output: node
+                for output, node in run.nodes.items()
+                if node is not earlier.nodes.get(output)
+            }
+            if extra:  # what this run was asked for and the one before was not
+                self._scene.putBack(extra, run.request.memento)
         self.history.remove(run)
         return earlier
 

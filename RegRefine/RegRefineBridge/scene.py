@@ -10,7 +10,7 @@ import numpy as np
 import vtk
 
 from RegRefineLib.geometry import Geometry, Volume
-from RegRefineLib.job import Extras
+from RegRefineLib.job import Extras, RegRefineError
 from RegRefineLib.worker.ready import Ready
 
 from .contracts import Inputs, Material, Nodes, PairSize, Request
@@ -18,7 +18,7 @@ from .labels import BINARY_LABELMAP, Labels, labelsFromNode, maskFromNode
 from .loading import Loaded, load
 from .nodes import landmarksFromNode, volumeFromNode
 from .outputs import OUTPUTS, Sources, outputNode
-from .publication import publish
+from .publication import checkChosen, publish
 from .texts import _
 from .transforms import Node, bend, initialFromNode, matrixToWorld
 
@@ -58,6 +58,16 @@ class MrmlScene:
             elif name in VOLUMES and not _hasVoxels(node):
                 sentences.append(_("{name} has no voxels.").format(name=node.GetName()))
         return [*sentences, *_landmarksWrong(inputs)]
+
+    def refused(self, request: Request) -> list[str]:
+        """Return a sentence where a chosen node cannot receive an output: told before the run."""
+        inputs = request.inputs.given()
+        inputs.pop("initialTransform", None)  # may be refined in place
+        try:
+            checkChosen(self._chosen(request), list(inputs.values()), request.inputs.fixed)
+        except RegRefineError as error:
+            return [str(error)]
+        return []
 
     def size(self, inputs: Inputs) -> PairSize | None:
         """Return how large the volumes are, or None where they are not both there."""

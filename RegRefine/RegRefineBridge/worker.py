@@ -12,10 +12,11 @@ Callbacks come in the caller's thread: from poll(), or from Qt's event loop with
 start() ends in exactly one onFinished or onFailed. The process stays warm afterwards; warmUp()
 starts it before it is needed.
 
-stop() ends the run at its next step, keeping the best field so far; where nothing comes of it for
-ten seconds it becomes abort(). abort() drops the run: first by asking, then by closing the worker's
-stdin, then by killing it; within a second the run has ended for the caller. close() ends the
-process, for the application's exit, a module reload or a closed scene.
+stop() ends the run at its next step, keeping the best field so far; where that step has not ended
+after a minute it becomes abort(); the results after it may take their time. abort() drops the
+run: first by asking, then by closing the worker's stdin, then by killing it; within a second the
+run has ended for the caller. close() ends the process, for the application's exit, a module reload
+or a closed scene.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from RegRefineLib.job import PROTOCOL
 
 from .transports import Transport, ignore
 
-STOP_PATIENCE_S = 10.0
+STOP_PATIENCE_S = 60.0
 CLOSE_AFTER_S, KILL_AFTER_S, GIVE_UP_AFTER_S = 0.55, 0.75, 0.9
 LOG_LINES = 50
 
@@ -87,6 +88,7 @@ class WorkerClient:
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._folder: Path | None = None
         self._accepted = False
+        self._finishing = False
         self._fresh = True
         self._pid: int | None = None
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
@@ -134,7 +136,8 @@ class WorkerClient:
         """Ask the run to end at its next step with the best field so far."""
         if self.running:
             self._send("stop")
-            self._after(patienceSeconds, self.abort)
+            if not self._finishing:
+                self._after(patienceSeconds, self.abort)
 
     def abort(self) -> None:
         """Drop the run; it ends in onFailed (kind aborted) within a second of polls."""
@@ -169,7 +172,7 @@ class WorkerClient:
             action()
 
     def _submit(self) -> None:
-        self._accepted = False
+        self._accepted = self._finishing = False
         self.warmUp()
         self._send("run " + json.dumps(str(self._folder)))
 
@@ -200,6 +203,9 @@ class WorkerClient:
                 self.close()
                 return
         self._accepted = self._accepted or name == "started"
+        if name == "progress" and event.get("stage") == "finish" and not self._finishing:
+            self._finishing = True  # the steps are over: a stop was heard
+            self._deadlines = [each for each in self._deadlines if each[1] != self.abort]
         if name == "done" and self.running:
             self._finish()
             self.onFinished(event)
