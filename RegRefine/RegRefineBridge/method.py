@@ -16,7 +16,7 @@ from RegRefineLib.presets import PRESETS, resolve
 
 NETWORK, NETWORK_IO, FIREWORK = "network", "network-io", "firework"
 WITH_NETWORK = (NETWORK_IO, FIREWORK)  # refinements that need weights of their own
-PYRAMID, LEVELS = "pyramid", "4:40 2:30 1:5"
+PYRAMID, LEVELS = "pyramid", "4:40 2:40 1:10"
 
 
 class Knob(NamedTuple):
