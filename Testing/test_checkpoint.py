@@ -12,7 +12,7 @@ from torch import Tensor
 
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks.voxelmorph import VoxelMorph
-from RegRefineLib.weights.checkpoint import fit, read, save
+from RegRefineLib.weights.checkpoint import description, fit, read, save
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
 
@@ -172,3 +172,27 @@ def test_another_window_of_the_same_size_is_noticed() -> None:
     one, other = WindowAttention(4, (1, 2, 3), 2), WindowAttention(4, (3, 2, 1), 2)
     with pytest.raises(RegRefineError, match="another window"):
         fit(one, other.state_dict(), "w.pth")
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_no_pickle(
+    network: VoxelMorph, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    for length in range(300):
+        save(path, network, "voxelmorph", SMALL, {"licence": "x" * length})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read(path).metadata["network"] == "voxelmorph"
+    assert description(path)["network"] == "voxelmorph"
+
+
+def test_an_altered_torch_file_is_a_sentence(network: VoxelMorph, tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save(network.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    weight = next(iter(network.state_dict().values())).numpy().tobytes()
+    content[content.index(weight)] ^= 0x01
+    path.write_bytes(content)
+    with pytest.raises(RegRefineError, match="damaged"):
+        read(path)

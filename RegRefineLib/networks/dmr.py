@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..warp import to_exact, warp
-from .velocity import rescale
+from .velocity import in_full, rescale
 
 ENCODER = (1, 16, 32, 32, 64)  # channels at full size, 1/2, 1/4, 1/8, 1/16
 HEADS, BASES = 8, 64
@@ -188,5 +188,5 @@ class DMR(nn.Module):
         n = len(moving)
         features = [(x[:n], x[n:]) for x in self.backbone(torch.cat([moving, fixed]))]
         fields = [layer(*pair) for layer, pair in zip(self.derlayer, features, strict=True)]
-        flow = self.derlearn(fields, features)
+        flow = in_full(self.derlearn(fields, features))
         return {"flow": flow, **{f"sub_field_{i}": field for i, field in enumerate(fields)}}

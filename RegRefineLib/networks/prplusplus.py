@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..filters import box3
 from ..warp import compose, identity, warp
-from .velocity import rescale
+from .velocity import in_full, rescale
 
 ENCODER = (1, 8, 16, 16, 32, 32)  # channels of the image and at full size, 1/2, 1/4, 1/8, 1/16
 PYRAMID = (32, 32, 16, 16, 8)  # of the levels at 1/8, 1/4, 1/2 and twice full size
@@ -101,7 +101,7 @@ class _Block(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return (N, 3, d, h, w) in voxels of the level."""
         x = F.relu(self.conv1(torch.cat([moving, correlate(moving, fixed), fixed], dim=1)))
-        return self.flow(x + F.relu(self.conv2(x)))
+        return in_full(self.flow(x + F.relu(self.conv2(x))))
 
 
 def _pair(a: int, b: int, c: int) -> nn.Sequential:

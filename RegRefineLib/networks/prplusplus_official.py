@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..warp import identity, to_exact, warp
+from .velocity import in_full
 
 LEVELS = (32, 32, 16, 16, 8)  # channels at 1/8, 1/4, 1/2 and twice full size
 REACH = 2  # of the correlation, in voxels: -2, 0, 2 along each axis
@@ -71,7 +72,7 @@ class _FlowNet(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return (N, 3, d, h, w) in voxels of the level, the last axis first."""
         x = self.conv_layer(torch.cat([moving, fixed, correlate(moving, fixed)], dim=1))
-        return self.offset_layer(x + self.resblock_layer_1(x))
+        return in_full(self.offset_layer(x + self.resblock_layer_1(x)))
 
 
 def correlate(moving: Tensor, fixed: Tensor) -> Tensor:

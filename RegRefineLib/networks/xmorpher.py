@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..warp import to_exact, warp
 from .cross_window import CrossWindowAttention
 from .swin import MLP
+from .velocity import in_full
 
 PATCH = 4
 Streams = tuple[Tensor, Tensor]  # each (N, D, H, W, C)
@@ -243,4 +244,4 @@ class XMorpher(nn.Module):
 
     def _flow(self, moving: Tensor, fixed: Tensor) -> Tensor:
         d, h, w = moving.shape[2:]
-        return self.out_conv(self.swin(fixed, moving))[:, :, :d, :h, :w]
+        return in_full(self.out_conv(self.swin(fixed, moving)))[:, :, :d, :h, :w]

@@ -76,8 +76,9 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     moving, fixed = grid.both(pair)
     first = grid.own(start) if bool(start.any()) else None
     run = _Run(pair, start, options, report)
-    low = torch.autocast(pair.device.type, torch.bfloat16)
-    with torch.no_grad(), low if options.precision == "bfloat16" else nullcontext():
+    half = options.precision == "bfloat16"
+    low = torch.autocast(pair.device.type, torch.bfloat16) if half else nullcontext()
+    with torch.no_grad(), low:
         for found in islice(following(moving, fixed, first), options.steps):
             # what the network changed is brought to the pair's grid, so that a start finer than
             # the network's grid keeps its detail

@@ -43,8 +43,9 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     if precision not in PRECISIONS:
         raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
     network = loaded.network.to(pair.device)
-    low = torch.autocast(pair.device.type, torch.bfloat16)
-    if precision == "bfloat16" and pair.device.type == "cpu":
+    half = precision == "bfloat16"
+    low = torch.autocast(pair.device.type, torch.bfloat16) if half else nullcontext()
+    if half and pair.device.type == "cpu":
         said = "bfloat16 is for GPUs; most CPUs take far longer with it than with float32"
         report(Progress("start", message=said, warning=True))
     preprocessing = loaded.preprocessing
@@ -58,7 +59,7 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         report(Progress("start", message=_sentence(loaded, pair, grid)))
         try:
             moving, fixed = grid.both(pair)
-            with torch.no_grad(), low if precision == "bfloat16" else nullcontext():
+            with torch.no_grad(), low:
                 found: Tensor = network(moving, fixed)
             return grid.displacement(found.to(pair.fixed.dtype))
         except (MemoryError, RuntimeError) as error:

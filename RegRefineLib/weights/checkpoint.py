@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from ..job import RegRefineError
 FORMAT = 1  # of the metadata in our own safetensors files
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params")
 PREFIXES = ("module.", "_orig_mod.")  # of torch's DataParallel and compile
+SAFETENSORS = b"\0\0\0\0{"  # from byte 4 on: the end of the header's length, and the header
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"
 
 
@@ -57,10 +60,10 @@ def read(path: str | Path) -> Checkpoint:
         start = file.read(16)
     if start.startswith(HDF5):
         checkpoint = _read_keras(path)
+    elif start[4:9] == SAFETENSORS:  # first: the length before it may begin with pickle's byte
+        checkpoint = _read_safetensors(path)
     elif start.startswith((ZIP, PICKLE)):
         checkpoint = _read_torch(path)
-    elif start[8:9] == b"{":
-        checkpoint = _read_safetensors(path)
     elif start.lstrip()[:1] == b"<":
         raise RegRefineError(f"{path}: is a web page, not weights; download the file itself")
     else:
@@ -74,7 +77,7 @@ def read(path: str | Path) -> Checkpoint:
 def description(path: Path) -> dict[str, str]:
     """Return the metadata of one of our own files, {} of any other, without reading weights."""
     with path.open("rb") as file:
-        if file.read(9)[8:] != b"{":
+        if file.read(9)[4:] != SAFETENSORS:
             return {}
     with _readable(path), safe_open(path, framework="pt") as content:
         return dict(content.metadata() or {})
@@ -126,7 +129,13 @@ def _numpy_scalars() -> Iterator[None]:
 
 
 def _read_torch(path: Path) -> Checkpoint:
-    with _readable(path), _numpy_scalars():
+    with _readable(path), _numpy_scalars(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle's newer protocols: the error says it all
+        if zipfile.is_zipfile(path):  # torch does not compare the checksums
+            with zipfile.ZipFile(path) as parts:
+                bad = parts.testzip()
+            if bad is not None:
+                raise ValueError(f"{bad} differs from its checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     config = content.get("config") if isinstance(content, Mapping) else None
     for _ in range(3):  # wrappers within wrappers
