@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from analytic import field_on, geometries
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
@@ -197,8 +197,9 @@ def test_the_exponential_of_the_negative_is_the_inverse():
 @given(seed=st.integers(0, 1000), size=st.floats(0.1, 1.2))
 def test_the_inverse_takes_every_point_back(seed, size):
     u = smooth_field((12, 10, 14), size, seed)
-    inverse = w.invert(u, steps=60, tolerance_voxels=1e-4)
-    assert w.inverse_residual(u, inverse).max() < 1e-3
+    assume(w.jacobian_determinant(u).min() > 0.25)  # nearly folded fields take ever more steps
+    inverse = w.invert(u, steps=300, tolerance_voxels=1e-4)
+    assert w.inverse_residual(u, inverse).max() < 2e-4
 
 
 def test_the_inverse_of_a_translation_is_its_negative():
