@@ -12,7 +12,7 @@ from conftest import ROOT
 from RegRefineLib.bench.aligned import aligned, file_name
 from RegRefineLib.bench.cases import CONTRASTS, contrasted, read_cases
 from RegRefineLib.bench.tools import TOOLS, tool_named
-from RegRefineLib.formats.files import read_volume
+from RegRefineLib.formats.files import read_volume, write_volume
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job, RegRefineError
 from RegRefineLib.presets import resolve
@@ -95,6 +95,36 @@ def test_the_tools_get_the_moving_image_on_the_fixed_grid(tmp_path):
     without = aligned(case, tmp_path / "pairs", with_affine=False)
     assert np.array_equal(without.matrix, np.eye(4))
     assert without.moving != pair.moving
+
+
+def test_a_mask_says_where_the_moving_image_lies(tmp_path):
+    """Half of the moving image is cut away; the mask is found for pairs kept without it as well."""
+    cases = write_set(tmp_path)
+    (case,) = read_cases(cases, tmp_path)[0]["small"]
+    assert aligned(case, tmp_path / "pairs").mask is None
+    moving = read_volume(tmp_path / "moving.nii")
+    grid = Geometry((18, *moving.array.shape[1:]), moving.geometry.affine)
+    write_volume(Volume(moving.array[:18], grid), tmp_path / "moving.nii")
+    half = aligned(case, tmp_path / "half")
+    there = read_volume(half.mask)
+    assert there.geometry.same_grid(read_volume(half.moving).geometry)
+    assert there.array[:18].all()
+    assert not there.array[18:].any()
+    assert aligned(case, tmp_path / "half").mask == half.mask
+    notes = half.mask.with_name("affine.json")
+    kept = json.loads(notes.read_text())
+    assert kept.pop("masked")
+    notes.write_text(json.dumps(kept))
+    half.mask.unlink()
+    assert aligned(case, tmp_path / "half").mask == half.mask
+    assert half.mask.exists()
+
+
+def test_a_variant_can_do_without_the_affine_part_and_the_mask():
+    rows = {"bare": {"tool": "greedy", "align": False, "mask": False}, "same": {"tool": "greedy"}}
+    assert (tool_named("bare", rows).align, tool_named("bare", rows).mask) == (False, False)
+    assert tool_named("same", rows) == TOOLS["greedy"]
+    assert tool_named("same", rows).align
 
 
 def test_names_of_pairs_are_names_of_files():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,11 +47,11 @@ def small(tmp_path):
     return case, aligned(case, tmp_path / "pairs")
 
 
-def ran(small, tmp_path, work, limit_s=60.0, settings=None):
+def ran(small, tmp_path, work, limit_s=60.0, **more):
     script = tmp_path / "fake.py"
     imports = IMPORTS if "np." in work or "sitk." in work else "pass"
     script.write_text(FAKE.format(runners=str(RUNNERS), imports=imports, work=work))
-    tool = Tool(str(script), settings=settings or {})
+    tool = Tool(str(script), **more)
     return execute(tool, python_of(tool, tmp_path), *small, 1, limit_s)
 
 
@@ -67,6 +68,19 @@ def test_a_field_in_voxels_comes_back_in_our_frame(small, tmp_path):
     assert record["versions"] == {"fake": "1"}
     assert 0 < record["work_cpu_s"] <= record["cpu_s"]
     assert record["peak_mb"] > 10
+
+
+def test_a_tool_is_told_where_the_moving_image_lies_unless_it_shall_not(small, tmp_path):
+    case, pair = small
+    mask = tmp_path / "mask.nii"
+    small = case, replace(pair, mask=mask)
+    work = "raise ValueError(repr(task.moving_mask))"
+    told = ran(small, tmp_path, work)
+    assert str(mask) in told["error"]
+    assert told["masked"]
+    untold = ran(small, tmp_path, work, mask=False)
+    assert "''" in untold["error"]
+    assert not untold["masked"]
 
 
 def test_a_turn_in_voxels_is_the_same_turn_in_millimetres(small):

@@ -1,7 +1,9 @@
 """What every tool is given: both images as NIfTI files on the fixed grid, affinely aligned.
 
 The alignment is RegRefine's, found once for a pair and kept in its folder, so that the tools'
-deformable stages are compared and nothing else.
+deformable stages are compared and nothing else. Where the moving scan does not reach all of the
+fixed grid, a mask says where it does, and every tool that takes one is given it: the fill beyond
+is no image.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from ..geometry import FloatArray, Volume
 from ..resample import antialiased, resample
 from .cases import Case
 
+MASK = "mask.nii"
+
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
@@ -29,12 +33,14 @@ class Aligned:
         fixed, moving: the files.
         matrix: 4x4, fixed RAS mm -> moving RAS mm, already applied to `moving`.
         seconds: CPU seconds that finding it took.
+        mask: the file that is 1 where the moving image lies; None where that is everywhere.
     """
 
     fixed: Path
     moving: Path
     matrix: FloatArray
     seconds: float
+    mask: Path | None = None
 
 
 def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
@@ -45,7 +51,11 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
     files = place / "fixed.nii", place / "moving.nii"
     if notes.exists():
         kept = json.loads(notes.read_text(encoding="utf-8"))
-        return Aligned(*files, np.array(kept["matrix"]), kept["seconds"])
+        matrix, spent = np.array(kept["matrix"]), kept["seconds"]
+        if "masked" not in kept:  # of a version that did not know masks
+            _note(notes, matrix, spent, _mask(*case.images(), matrix, place))
+            return aligned(case, folder, with_affine)
+        return Aligned(*files, matrix, spent, place / MASK if kept["masked"] else None)
     place.mkdir(parents=True, exist_ok=True)
     fixed, moving = case.images()
     started = time.process_time()
@@ -53,8 +63,9 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
     spent = time.process_time() - started if kind != "none" else 0.0
     write_volume(_float(fixed), files[0])
     write_volume(_onto(moving, fixed, matrix), files[1])
-    notes.write_text(json.dumps({"matrix": matrix.tolist(), "seconds": spent}), encoding="utf-8")
-    return Aligned(*files, matrix, spent)
+    mask = _mask(fixed, moving, matrix, place)
+    _note(notes, matrix, spent, mask)
+    return Aligned(*files, matrix, spent, mask)
 
 
 def grid_of(pair: Aligned) -> Volume:
@@ -65,6 +76,24 @@ def grid_of(pair: Aligned) -> Volume:
 def file_name(text: str) -> str:
     """Return the text as a file's name: letters, digits, dashes."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None) -> None:
+    kept = {"matrix": matrix.tolist(), "seconds": seconds, "masked": mask is not None}
+    notes.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _mask(fixed: Volume, moving: Volume, matrix: FloatArray, place: Path) -> Path | None:
+    """Write where the moving image lies on the fixed grid; None where that is everywhere.
+
+    It ends half a voxel beyond the outermost voxel centres, as the resampled image does.
+    """
+    whole = Volume(np.ones(moving.array.shape, np.uint8), moving.geometry)
+    inside = resample(whole, fixed.geometry, matrix, "nearest")
+    if inside.array.all():
+        return None
+    write_volume(inside, place / MASK)
+    return place / MASK
 
 
 def _float(volume: Volume) -> Volume:

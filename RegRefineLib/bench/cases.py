@@ -10,7 +10,7 @@
     "labels": the ids that are judged (all without), "affine": kind or none,
     "intensity": of job.INTENSITIES, "contrast": of CONTRASTS, done to the moving image,
     "spacing": mm (i,j,k) where the file's header is not the truth}},
- "variants": {NAME: {"tool": a tool, "settings": those that change}}}
+ "variants": {NAME: {"tool": a tool, "settings": those that change, "align", "mask": false}}}
 """
 
 from __future__ import annotations

@@ -42,8 +42,10 @@ def execute(
             threads=threads,
             settings=dict(tool.settings),
             intensity=case.intensity,
+            moving_mask=str(pair.mask.resolve()) if pair.mask and tool.mask else "",
         )
         record, error = _measured(tool, python, task, limit_s)
+        record["masked"] = bool(task.moving_mask)
         if error:
             return {**record, "error": error}
         try:

@@ -29,6 +29,7 @@ class Tool:
         settings: given to the runner as they stand.
         source: where the settings are from.
         align: whether the pair is affinely aligned first, where its set says so.
+        mask: whether the tool is told where the moving image lies, where that is not everywhere.
     """
 
     runner: str
@@ -37,6 +38,7 @@ class Tool:
     settings: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     align: bool = True
+    mask: bool = True
 
     @property
     def script(self) -> Path:
@@ -116,7 +118,9 @@ TOOLS: dict[str, Tool] = {
 
 
 def tool_named(name: str, variants: Mapping[str, Mapping[str, Any]]) -> Tool:
-    """Return a row of TOOLS, or a variant of one: {"tool", "settings" that change, "align"}.
+    """Return a row of TOOLS, or a variant of one: {"tool", "settings" that change, ...}.
+
+    "align" and "mask" of a variant are those of Tool.
 
     Raises:
         RegRefineError: no such name; the message offers the nearest ones.
@@ -130,4 +134,5 @@ def tool_named(name: str, variants: Mapping[str, Mapping[str, Any]]) -> Tool:
     row = variants[name]
     base = tool_named(str(row.get("tool", "default")), {})
     settings = {**base.settings, **row.get("settings", {})}
-    return replace(base, settings=settings, align=bool(row.get("align", base.align)))
+    align, mask = (bool(row.get(name, getattr(base, name))) for name in ("align", "mask"))
+    return replace(base, settings=settings, align=align, mask=mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .task import Task
@@ -23,16 +23,33 @@ def register(task: Task) -> dict[str, str]:
         sitk.GetArrayFromImage(sitk.ReadImage(path)).astype(np.float32)
         for path in (task.fixed, task.moving)
     ]
+    masks = _masks(task, images[0].shape) if task.moving_mask else {}
     with task.work():
         found = convex_adam_pt(
             img_fixed=images[0],
             img_moving=images[1],
             device=torch.device("cpu"),
             dtype=torch.float32,
+            **masks,
             **task.settings,
         )
     write_voxels(found, task)
     return {"convexAdam": version("convexAdam"), "torch": torch.__version__}
+
+
+def _masks(task: Task, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the arguments with masks as files whose arrays lie as the images' here do."""
+    import nibabel
+    import numpy as np
+    import SimpleITK as sitk
+
+    moving = sitk.GetArrayFromImage(sitk.ReadImage(task.moving_mask))
+    arguments: dict[str, Any] = {"use_mask": True}
+    for name, array in (("fixed", np.ones(shape)), ("moving", moving)):
+        path = f"{task.folder}/{name}_mask.nii"
+        nibabel.save(nibabel.Nifti1Image(array.astype(np.uint8), np.eye(4)), path)
+        arguments[f"path_{name}_mask"] = path
+    return arguments
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ def register(task: Task) -> dict[str, str]:
     for key, value in options.items():
         values[key] = [str(each) for each in (value if isinstance(value, list) else [value])]
     parameters.AddParameterMap(values)
+    mask = {"moving_mask": itk.imread(task.moving_mask, itk.UC)} if task.moving_mask else {}
     with task.work():
         _, found = itk.elastix_registration_method(
-            fixed, moving, parameter_object=parameters, number_of_threads=task.threads
+            fixed, moving, parameter_object=parameters, number_of_threads=task.threads, **mask
         )
         field = itk.transformix_deformation_field(moving, found)
     itk.imwrite(field, task.field)

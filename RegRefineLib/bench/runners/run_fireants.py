@@ -14,14 +14,20 @@ def register(task: Task) -> dict[str, str]:
 
     import torch
     from fireants.io import BatchedImages, Image
+    from fireants.io.imagemask import apply_mask_to_image, generate_image_mask_allones
     from fireants.registration.greedy import GreedyRegistration
 
     torch.set_num_threads(task.threads)
-    fixed, moving = (
-        BatchedImages([Image.load_file(path, device="cpu")]) for path in (task.fixed, task.moving)
-    )
+    images = [Image.load_file(path, device="cpu") for path in (task.fixed, task.moving)]
+    options = dict(task.settings)
+    if task.moving_mask:  # the masked loss takes a mask of each image as its last channel
+        mask = Image.load_file(task.moving_mask, device="cpu")
+        masks = [generate_image_mask_allones(images[0]), mask]
+        images = [apply_mask_to_image(*both) for both in zip(images, masks, strict=True)]
+        options["loss_type"] = f"masked_{options.get('loss_type', 'cc')}"
+    fixed, moving = (BatchedImages([image]) for image in images)
     with task.work():
-        found = GreedyRegistration(fixed_images=fixed, moving_images=moving, **task.settings)
+        found = GreedyRegistration(fixed_images=fixed, moving_images=moving, **options)
         found.optimize()
     task.field += ".gz"
     found.save_as_ants_transforms(task.field)

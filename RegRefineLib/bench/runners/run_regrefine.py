@@ -18,15 +18,17 @@ def register(task: Task) -> dict[str, str]:
     from RegRefineLib import memory
     from RegRefineLib.formats.files import read_volume
     from RegRefineLib.formats.transforms import write_field
-    from RegRefineLib.job import Job
+    from RegRefineLib.job import Extras, Job
     from RegRefineLib.register import register as run
 
     torch.set_num_threads(task.threads)
     memory.keep_freed_memory()
     fixed, moving = read_volume(task.fixed), read_volume(task.moving)
+    mask = read_volume(task.moving_mask) if task.moving_mask else None
     job = {"affine": "none", "intensity": task.intensity, **task.settings.get("job", {})}
     with task.work():
-        result = run(fixed, moving, Job(preset=task.settings["preset"], **job))
+        asked = Job(preset=task.settings["preset"], **job)
+        result = run(fixed, moving, asked, extras=Extras(moving_mask=mask))
     write_field(result.field, task.field)
     return result.versions
 

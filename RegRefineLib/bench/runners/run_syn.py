@@ -20,6 +20,8 @@ def register(task: Task) -> dict[str, str]:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in task.settings.items()
     }
+    if task.moving_mask:
+        options |= {"moving_mask": ants.image_read(task.moving_mask), "mask_all_stages": True}
     with task.work():
         found = ants.registration(
             fixed,

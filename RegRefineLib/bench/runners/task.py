@@ -28,6 +28,7 @@ class Task:
         threads: how many the tool may use.
         settings: the tool's, from its row in tools.py or from the cases' variants.
         intensity: what kind of intensities the images have (job.INTENSITIES).
+        moving_mask: a NIfTI file on the same grid, 1 where the moving image lies; "": everywhere.
         seconds: CPU and wall seconds of the registration itself, without imports, reading, writing.
     """
 
@@ -38,6 +39,7 @@ class Task:
     threads: int = 2
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     intensity: str = "minmax"
+    moving_mask: str = ""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @contextmanager
