@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from RegRefineLib.job import RegRefineError
 from RegRefineLib.networks import firework
 from RegRefineLib.networks.firework import FiReworkTM, FiReworkVM
+from RegRefineLib.networks.voxelmorph import VoxelMorph
 from RegRefineLib.warp import warp
 from RegRefineLib.weights.checkpoint import save
 from RegRefineLib.weights.load import build, load
@@ -158,6 +159,32 @@ def _bare(network: nn.Module, folder: Path) -> Path:
     path = folder / "bare.pth"
     torch.save(network.state_dict(), path)
     return path
+
+
+def test_it_begins_as_the_cascade_of_a_plain_network() -> None:
+    torch.manual_seed(0)
+    plain = lively(VoxelMorph(**SMALL), "flow")
+    network = FiReworkVM(steps=2, **SMALL).eval()
+    network.begin_as(plain)
+    moving, fixed = torch.rand(2, 1, 1, 16, 16, 16)
+    with torch.no_grad():
+        first = plain(moving, fixed)
+        second = first + plain(warp(moving, first), fixed)
+        found = list(islice(network.following(moving, fixed), 2))
+    torch.testing.assert_close(found, [first, second], atol=1e-3, rtol=0)
+    assert float(first.abs().mean()) > 0.1
+
+
+def test_images_in_0_to_1_give_first_features_of_about_unit_size() -> None:
+    torch.manual_seed(0)
+    network = FiReworkVM(encoder=[64, 4], decoder=[4, 4, 4]).network
+    channels = torch.rand(1, 6, 16, 16, 16) * 0.43 + 0.3  # deviation 1/8
+    channels[:, 3:] = torch.randn(1, 3, 16, 16, 16)  # a displacement in voxels
+    seen = network.unet_model.encoder[0][0].main(channels)[..., 1:-1, 1:-1, 1:-1]
+    assert 0.5 < float(seen.detach().std()) < 3
+    brighter = channels + torch.tensor([0.2, 0.2, 0.2, 0, 0, 0]).view(1, 6, 1, 1, 1)
+    shifted = network.unet_model.encoder[0][0].main(brighter)[..., 1:-1, 1:-1, 1:-1]
+    torch.testing.assert_close(shifted, seen, atol=1e-3, rtol=0)  # brightness drowns nothing
 
 
 def test_no_step_at_all_is_refused() -> None:

@@ -99,8 +99,8 @@ def test_the_true_displacement_brings_the_moving_labels_onto_the_fixed_ones() ->
         )
         assert after < 0.6 * before
     terms = loss(FiReworkVM(**SMALL), sample, dataclasses.replace(TINY, field_weight=2.0))
-    expected = 2 * 2 * float(sample.displacement.square().sum(dim=1).mean())  # of two stages
-    assert terms["field_loss"].item() == pytest.approx(expected, rel=0.01)
+    # all is missed by both stages of a network at birth
+    assert terms["field_loss"].item() == pytest.approx(2 * 2.0, rel=0.01)
 
 
 def test_two_maps_have_no_true_displacement_and_no_common_texture() -> None:

@@ -125,6 +125,7 @@ def test_the_commands_make_a_pack_and_train_on_it(
     words = ["--kind", "brain", "--align", "--shape", "8", "8", "8", "--spacing", "2"]
     assert cli.main(["pack", made, "--labels", *names(tmp_path), *words]) == 0
     assert "2 label maps" in capsys.readouterr().out
+    assert Pack.read(made).preprocessing["level"] == [95, 0.85]  # as bright as painted maps
     tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
     tiny += ["--set", "steps=1", "--device", "cpu", "--validation", "1"]
     mixed = ["--set", "pairs.natural=0.5", "--set", "pairs.across=1", "--set", "dice_weight=1"]

@@ -30,6 +30,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="label maps: alone, what synthetic images are made of; or one per image",
     )  # fmt: skip
     pairs.add_argument("--images", nargs="+", default=[], metavar="FILE", help="scans to pair")
+    pairs.add_argument("--noise", action="store_true",
+                       help="pairs of smooth noise instead: a network's first lesson")  # fmt: skip
     pairs.add_argument("--hold-out", type=int, default=0, metavar="N",
                        help="keep the last N files for validation")  # fmt: skip
     pairs.add_argument("--shape", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"),
@@ -106,6 +108,8 @@ def _pairs(
     """Return the source, and the pairs of the files held out (or of numbers never reached)."""
     import torch
 
+    if arguments.noise:
+        return _noise(arguments, settings), ()
     whole = _packed(arguments)
     files = len(whole.images or whole.labels) if whole else 0
     held = arguments.hold_out
@@ -119,6 +123,17 @@ def _pairs(
     count = arguments.validation if judged else 0
     numbers = range(FIRST_VALIDATION_PAIR, FIRST_VALIDATION_PAIR + count)
     return source, [held_out.sample(number, torch.device("cpu")) for number in numbers]
+
+
+def _noise(arguments: argparse.Namespace, settings: dict[str, Any]) -> Source:
+    from ..refine.outcome import read_settings
+    from ..training.datasets import squeezed
+    from ..training.noise import Noise, NoisePairs
+
+    if arguments.pack or arguments.labels or arguments.images:
+        raise RegRefineError("--noise: is made without files; leave them out")
+    shape: Any = tuple(arguments.shape)
+    return NoisePairs(replace(read_settings(Noise, settings), shape=shape), squeezed(shape))
 
 
 def _packed(arguments: argparse.Namespace) -> Pack | None:

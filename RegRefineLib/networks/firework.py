@@ -25,6 +25,7 @@ from .voxelmorph import DECODER, ENCODER, VoxelMorph
 
 CHANNELS = 6
 PREFIX = "network."
+_FIRST = "unet_model.encoder.0.0.main.weight"
 
 
 class _FiRework(nn.Module):
@@ -100,6 +101,24 @@ class FiReworkVM(_FiRework):
     ) -> None:
         network = VoxelMorph(encoder, decoder, half_resolution=half_resolution, channels=CHANNELS)
         super().__init__(network, steps)
+
+    @torch.no_grad()
+    def begin_as(self, plain: VoxelMorph) -> None:
+        """Take over a plain network's weights: phi^{k+1} = phi^k + VM(I_m o phi^k, I_f) at first.
+
+        The original moving image and the field, which a plain network does not see, count for
+        nothing until training finds a use for them.
+
+        Raises:
+            RuntimeError: the plain network has other features.
+        """
+        state = plain.state_dict()
+        moving, fixed = state[_FIRST].unbind(dim=1)
+        unseen = torch.zeros_like(fixed)
+        state[_FIRST] = torch.stack([fixed, unseen, moving, unseen, unseen, unseen], dim=1)
+        for name in ("flow.weight", "flow.bias"):  # what is found is subtracted
+            state[name] = -state[name]
+        self.network.load_state_dict(state)
 
     @classmethod
     def infer(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..job import RegRefineError
 from ..warp import warp
+from .first_weights import flow_head, sees_contrast, without_mean
 from .velocity import exponential, rescale
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,28 +28,15 @@ DECODER = (32, 32, 32, 32, 32, 16, 16)
 
 
 class _Conv(nn.Module):
-    """3x3x3 convolution and LeakyReLU 0.2, called `main` in the published state.
-
-    It begins as Keras's VoxelMorph does (He normal, no bias): with torch's own weights a signal
-    loses two thirds of its variance in each layer, and training stands still at first.
-    """
+    """3x3x3 convolution and LeakyReLU 0.2, called `main` in the published state."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
         self.main = nn.Conv3d(channels_in, channels_out, 3, stride, 1)
-        nn.init.kaiming_normal_(self.main.weight, a=0.2)
-        nn.init.zeros_(self.main.bias)  # type: ignore[arg-type]
+        without_mean(self.main)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(self.main(x), 0.2)
-
-
-def _flow_head(channels: int) -> nn.Conv3d:
-    """Return the convolution to three components; it begins near zero."""
-    head = nn.Conv3d(channels, 3, 3, padding=1)
-    nn.init.normal_(head.weight, std=1e-5)
-    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-    return head
 
 
 def _double(x: Tensor, skip: Tensor) -> Tensor:
@@ -121,7 +109,8 @@ class VoxelMorph(nn.Module):
         int_downsize: 2 integrates at half resolution, 1 at full.
         half_resolution: end the U-Net at half resolution instead of shrinking its flow; without
             integration the flow is enlarged (no published weights are of that kind).
-        channels: of the input; others than the two images go through `flow_of` (see firework.py).
+        channels: of the input; 2, or images and behind them the three of a displacement, which go
+            through `flow_of` (see firework.py).
 
     Raises:
         RegRefineError: options that do not fit each other.
@@ -149,7 +138,8 @@ class VoxelMorph(nn.Module):
         self.half_resolution = half_resolution
         self.stride = 2 ** len(encoder)
         self.unet_model = _PoolingUNet(encoder, decoder, half_resolution, channels)
-        self.flow = _flow_head(self.unet_model.width)
+        sees_contrast(self.unet_model.encoder[0][0].main, 2 if channels == 2 else channels - 3)
+        self.flow = flow_head(self.unet_model.width)
 
     @classmethod
     def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +268,7 @@ class VoxelMorphStrided(nn.Module):
             )
         self.stride = 2 ** len(encoder)
         self.unet_model = _StridedUNet(encoder, decoder)
-        self.flow = _flow_head(self.unet_model.width)
+        self.flow = flow_head(self.unet_model.width)
 
     @classmethod
     def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:

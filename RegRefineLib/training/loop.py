@@ -141,9 +141,14 @@ def loss(network: nn.Module, sample: Sample, recipe: Recipe) -> dict[str, Tensor
             dice = recipe.dice_weight * _dice(sample, displacement, recipe.dice_stride)
             terms["dice_loss"] = terms.get("dice_loss", zero) + dice
         if recipe.field_weight and sample.displacement is not None:
-            gap = (displacement - sample.displacement).square().sum(dim=1).mean()
-            terms["field_loss"] = terms.get("field_loss", zero) + recipe.field_weight * gap
+            gap = recipe.field_weight * _unexplained(displacement, sample.displacement)
+            terms["field_loss"] = terms.get("field_loss", zero) + gap
     return {**terms, "total": sum(terms.values(), zero)}
+
+
+def _unexplained(displacement: Tensor, true: Tensor) -> Tensor:
+    """Return the share of the true displacement's square that is missed; 1 for no displacement."""
+    return (displacement - true).square().mean() / true.square().mean().clamp_min(1e-6)
 
 
 def _dice(sample: Sample, displacement: Tensor, stride: int) -> Tensor:

@@ -161,7 +161,10 @@ def pack(
     about = {"files": [Path(p).name for p in (images or labels)], "labels": names}
     known = brain.INTENSITIES if how.kind == "brain" else {}
     intensities = [known.get(name, 0.0) for name in names] if known else []
-    return Pack(found, scans, intensities, how.grid.preprocessing(how.intensity), about)
+    preprocessing = how.grid.preprocessing(how.intensity)
+    if known and not scans:  # the painted maps are what images must be like
+        preprocessing["level"] = list(brain.LEVEL)
+    return Pack(found, scans, intensities, preprocessing, about)
 
 
 @dataclass(frozen=True, eq=False)

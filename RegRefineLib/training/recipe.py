@@ -21,17 +21,20 @@ class Recipe:
 
     Attributes:
         network, options: a row of registry.NETWORKS and its constructor's options.
-        begin_with: weights of the same network, a model or a file, to begin with; "": random ones.
+        begin_with: weights to begin with, a model or a file, of the same network or, for
+            firework-vm, of a plain VoxelMorph of the same features; "": random ones.
         steps: of the descent; the learning rate falls to zero over them.
         stages: fields in the loss: FiRework's first ones; of a plain network its cascade on its own
             output. The paper takes 2; 1 is the plain unsupervised loss.
         similarity: ncc, mean-squares, or another name of `regrefine list similarities`.
         similarity_weight, smooth_weight, dice_weight: factors of the similarity, of the squared
             gradient and of the soft Dice loss, which needs labels.
-        field_weight: factor of the mean squared distance (voxels) from the true displacement, where
-            a synthetic pair comes of one map and has one.
+        field_weight: factor of the share of the true displacement's square that is missed, where a
+            synthetic pair comes with its displacement.
         dice_stride: of so many voxels along each axis one counts in the Dice loss.
         learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
+        memory: Adam's rate of forgetting the gradients' squares.
+        amsgrad: whether Adam's steps stay as small as the largest gradients made them.
         ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
         batch: pairs per step, one after the other.
         precision: float32, bfloat16 for the convolutions alone, or auto: bfloat16 where CUDA is.
@@ -51,6 +54,8 @@ class Recipe:
     dice_stride: int = 1
     learning_rate: float = 1e-4
     decay: float = 0.9
+    memory: float = 0.999
+    amsgrad: bool = True
     ema: float = 0.999
     batch: int = 1
     precision: str = "auto"
@@ -61,9 +66,11 @@ class Recipe:
         registry.find("similarity", self.similarity)
         if min(self.steps, self.stages, self.batch, self.dice_stride) < 1:
             raise RegRefineError("training: steps, stages, batch, dice_stride are at least 1")
-        if self.learning_rate <= 0 or self.decay < 0 or not 0 <= self.ema < 1:
+        rates_fit = 0 <= self.ema < 1 and 0 <= self.memory < 1
+        if self.learning_rate <= 0 or self.decay < 0 or not rates_fit:
             raise RegRefineError(
-                "training: learning_rate is positive, decay not negative, ema from 0 to below 1"
+                "training: learning_rate is positive, decay not negative, ema and memory from 0 to "
+                "below 1"
             )
         weights = (self.similarity_weight, self.smooth_weight, self.dice_weight, self.field_weight)
         if min(weights) < 0:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..formats.disk import present, written_aside
 from ..job import RegRefineError
+from ..networks.firework import FiReworkVM
+from ..networks.voxelmorph import VoxelMorph
 from ..weights import load
 from ..weights.checkpoint import save
 from .recipe import Recipe, code_version
@@ -32,11 +35,13 @@ class State:
         self.preprocessing = dict(source.preprocessing)
         self.network = load.build(recipe.network, recipe.options).to(device).train()
         if recipe.begin_with:
-            given = load.load(recipe.begin_with, recipe.network, recipe.options)
-            self.network.load_state_dict(given.network.state_dict())
+            _begin(self.network, load.load(recipe.begin_with).network, recipe.begin_with)
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=recipe.learning_rate, amsgrad=True
+            self.network.parameters(),
+            lr=recipe.learning_rate,
+            betas=(0.9, recipe.memory),
+            amsgrad=recipe.amsgrad,
         )
 
     @torch.no_grad()
@@ -101,6 +106,20 @@ class State:
                 f"{code_version()}); the weights may not come out as from one run"
             )
         return ""
+
+
+def _begin(network: nn.Module, given: nn.Module, name: str) -> None:
+    """Give a network the weights of another of its kind, FiRework also those of a plain one."""
+    try:
+        if isinstance(network, FiReworkVM) and isinstance(given, VoxelMorph):
+            network.begin_as(given)
+        else:
+            network.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise RegRefineError(
+            f"begin_with: {name} is of another network, or of other features; give the network "
+            "the same encoder and decoder"
+        ) from error
 
 
 def _content(path: Path) -> dict[str, Any]:
