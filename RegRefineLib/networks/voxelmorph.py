@@ -67,9 +67,9 @@ class _PoolingUNet(nn.Module):
         super().__init__()
         levels = len(encoder)
         widths = [channels, *encoder]
-        self.encoder = nn.ModuleList(
-            nn.Sequential(_Conv(a, b)) for a, b in zip(widths, encoder, strict=False)
-        )
+        convolutions = [_Conv(a, b) for a, b in zip(widths, encoder, strict=False)]
+        sees_contrast(convolutions[0].main, 2 if channels == 2 else channels - 3)
+        self.encoder = nn.ModuleList(nn.Sequential(convolution) for convolution in convolutions)
         self.ends_halfway = ends_halfway
         self.decoder = nn.ModuleList()
         width = encoder[-1]
@@ -138,7 +138,6 @@ class VoxelMorph(nn.Module):
         self.half_resolution = half_resolution
         self.stride = 2 ** len(encoder)
         self.unet_model = _PoolingUNet(encoder, decoder, half_resolution, channels)
-        sees_contrast(self.unet_model.encoder[0][0].main, 2 if channels == 2 else channels - 3)
         self.flow = flow_head(self.unet_model.width)
 
     @classmethod

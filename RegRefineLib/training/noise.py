@@ -78,12 +78,12 @@ class NoisePairs:
             moving += draw.uniform(0.5, 1.5) * smooth_noise(draw, 1, whole, spacing)
         displacement = self._displacement(draw, whole)
         fixed = warp(moving, displacement, padding="border")
-        within = (..., *(slice(margin, -margin) for _ in range(3)))
         low, high = moving.amin(), moving.amax()
         images = [
-            self._seen(draw, (image[within] - low) / (high - low)) for image in (moving, fixed)
+            self._seen(draw, (_cropped(image, margin) - low) / (high - low))
+            for image in (moving, fixed)
         ]
-        return Sample(images[0], images[1], displacement=displacement[within].contiguous())
+        return Sample(images[0], images[1], displacement=_cropped(displacement, margin))
 
     def fingerprint(self) -> str:
         """Return the settings as a line."""
@@ -105,3 +105,8 @@ class NoisePairs:
         image = image * (draw.uniform(0, wanted.bias) * field).exp()
         image = image + draw.uniform(0, wanted.noise) * draw.normal(*image.shape)
         return image.clamp(0, 1)
+
+
+def _cropped(image: Tensor, margin: int) -> Tensor:
+    kept = slice(margin, -margin)
+    return image[..., kept, kept, kept].contiguous()
