@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         for model in catalogue.catalogue().values():
             say(f"{model.name}\n    {model.help}")
-            say(f"    {model.network}, {catalogue.status(model)}; {model.licence}")
+            size = f", {model.size_mb:g} MB" if model.size_mb else ""
+            say(f"    {model.network}{size}, {catalogue.status(model)}; {model.licence}")
         return 0
     if not arguments.names:
         raise RegRefineError(

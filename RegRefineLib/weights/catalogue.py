@@ -78,6 +78,7 @@ class Model:
     page: str | None = None
     sha256: str | None = None
     size_mb: float | None = None
+    training: str = ""
     notes: str = ""
 
 

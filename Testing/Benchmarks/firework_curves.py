@@ -2,7 +2,8 @@
 
     regrefine pack oasis.npz --images *_SS.nii.gz --labels *_glm.nii.gz --align \\
         --shape 40 48 40 --spacing 4
-    python Testing/Benchmarks/firework_curves.py oasis.npz RUNS [--train] [--steps 350]
+    python Testing/Benchmarks/firework_curves.py oasis.npz RUNS --train \\
+        --begin-with more-noise/weights.safetensors
 
 The paper's Fig. 7 on the last six of the pack's subjects, which the trainings do not see: all 30
 ordered pairs. RUNS gets a folder per method, and what the documentation shows: a table and a
@@ -41,7 +42,7 @@ from RegRefineLib.weights.load import load
 
 HELD_OUT, LONGEST = 6, 12
 REG_TTR_AFTER = (1, 5, 12)
-FEATURES = {"encoder": [16, 16, 32], "decoder": [32, 32, 16, 16]}
+FEATURES = {"encoder": [16, 32, 32], "decoder": [32, 32, 32, 16], "half_resolution": True}
 # name -> what the tables call it, network, stages in the loss, colour
 METHODS = {
     "firework": ("FiRework-VM (2 stages)", "firework-vm", 2, "#ffb454"),
@@ -51,11 +52,19 @@ METHODS = {
 DRAWS = 5000
 
 
-def recipe(name: str, steps: int) -> Recipe:
+def recipe(name: str, steps: int, begin_with: str) -> Recipe:
     """Return the training of a method: all alike but for the network and the stages."""
     _, network, count, _ = METHODS[name]
     return Recipe(
-        network=network, options=FEATURES, steps=steps, stages=count, learning_rate=1e-3, ema=0.99
+        network=network,
+        options=FEATURES,
+        begin_with=begin_with,
+        steps=steps,
+        stages=count,
+        learning_rate=5e-4,
+        memory=0.98,
+        amsgrad=False,
+        ema=0.99,
     )
 
 
@@ -182,19 +191,21 @@ def main() -> None:
     parser.add_argument("pack", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--train", action="store_true", help="train what is not trained yet")
-    parser.add_argument("--steps", type=int, default=350, help="of each training (350)")
+    parser.add_argument("--steps", type=int, default=3000, help="of each training (3000)")
+    parser.add_argument("--begin-with", default="", help="a plain network, which all begin with")
+    parser.add_argument("--only", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--minutes", type=float, default=0.0, help="of each training at a time")
     parser.add_argument("--picture", type=Path, help="where the picture goes (RUNS/curves.png)")
     arguments = parser.parse_args()
     pack = Pack.read(arguments.pack)
     count = len(pack.images) - HELD_OUT
     found = {}
-    for name in METHODS:
+    for name in arguments.only:
         folder = arguments.runs / name
         if arguments.train:
             source = pack.part(0, count).scans()
-            how = Run("cpu", save_every=175, minutes=arguments.minutes)
-            train(recipe(name, arguments.steps), source, folder, how)
+            how = Run("cpu", save_every=250, minutes=arguments.minutes)
+            train(recipe(name, arguments.steps, arguments.begin_with), source, folder, how)
         records = folder / "curves.json"
         if not records.is_file() and (folder / WEIGHTS).is_file():
             network = load(str(folder / WEIGHTS)).network
