@@ -3,7 +3,7 @@
     regrefine pack oasis.npz --images *_SS.nii.gz --labels *_glm.nii.gz --align \\
         --shape 40 48 40 --spacing 4
     python Testing/Benchmarks/firework_curves.py oasis.npz RUNS --train \\
-        --begin-with more-noise/weights.safetensors
+        --begin-with noise/weights.safetensors
 
 The paper's Fig. 7 on the last six of the pack's subjects, which the trainings do not see: all 30
 ordered pairs. RUNS gets a folder per method, and what the documentation shows: a table and a
@@ -42,7 +42,7 @@ from RegRefineLib.weights.load import load
 
 HELD_OUT, LONGEST = 6, 12
 REG_TTR_AFTER = (1, 5, 12)
-FEATURES = {"encoder": [16, 32, 32], "decoder": [32, 32, 32, 16], "half_resolution": True}
+FEATURES = {"encoder": [16, 32, 32], "decoder": [32, 32, 16, 8]}
 # name -> what the tables call it, network, stages in the loss, colour
 METHODS = {
     "firework": ("FiRework-VM (2 stages)", "firework-vm", 2, "#ffb454"),

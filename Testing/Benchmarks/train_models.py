@@ -17,9 +17,13 @@ from typing import NamedTuple
 
 from RegRefineLib import cli
 
-FLAT = {"network.encoder": [16, 32, 32], "network.decoder": [32, 32, 32, 16]}
-DEEP = {"network.encoder": [16, 32, 32, 32], "network.decoder": [32, 32, 32, 32, 16]}
-ALL = {"network.half_resolution": True, "memory": 0.98, "amsgrad": False, "ema": 0.99}
+# to full resolution for aligned brains, to half of it where motions are large
+FULL = {"network.encoder": [16, 32, 32], "network.decoder": [32, 32, 16, 8]}
+HALF = {
+    "network.encoder": [16, 32, 32, 32], "network.decoder": [32, 32, 32, 32, 16],
+    "network.half_resolution": True,
+}  # fmt: skip
+ALL = {"memory": 0.98, "amsgrad": False, "ema": 0.99}
 NOISE = {
     "stages": 1, "batch": 2, "similarity_weight": 0, "smooth_weight": 0, "field_weight": 1,
     "learning_rate": 0.001, "pairs.shortest": 8,
@@ -55,20 +59,17 @@ def brains(network: str) -> list[str]:
 
 
 LESSONS = {
-    "noise": Lesson("", noise(24), FLAT | NOISE | {"steps": 800, "pairs.largest": 1.2}),
-    "more-noise": Lesson("noise", noise(32), FLAT | NOISE | {"steps": 1500, "pairs.largest": 3}),
-    "brain": Lesson("more-noise", brains("firework-vm"), FLAT | BRAIN | {"steps": 2500}),
-    "brain-vm": Lesson(
-        "more-noise", brains("voxelmorph"), FLAT | BRAIN | {"steps": 2500, "stages": 1}
-    ),
-    "deep-noise": Lesson("", noise(32), DEEP | NOISE | {"steps": 1000, "pairs.largest": 1.2}),
+    "noise": Lesson("", noise(24), FULL | NOISE | {"steps": 1000, "pairs.largest": 1.5}),
+    "brain": Lesson("noise", brains("firework-vm"), FULL | BRAIN | {"steps": 2000}),
+    "brain-vm": Lesson("noise", brains("voxelmorph"), FULL | BRAIN | {"steps": 2000, "stages": 1}),
+    "deep-noise": Lesson("", noise(32), HALF | NOISE | {"steps": 1000, "pairs.largest": 1.2}),
     "more-deep-noise": Lesson(
-        "deep-noise", noise(48), DEEP | NOISE | {"steps": 1000, "pairs.largest": 4, "batch": 1}
+        "deep-noise", noise(48), HALF | NOISE | {"steps": 1000, "pairs.largest": 4, "batch": 1}
     ),
     "any": Lesson(
         "more-deep-noise",
         ["--network", "firework-vm", "--shape", "48", "48", "48"],
-        DEEP | SHAPES | {"steps": 2000},
+        HALF | SHAPES | {"steps": 2000},
     ),
 }
 
