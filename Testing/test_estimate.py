@@ -16,6 +16,7 @@ from RegRefineBridge.progress import timeWords
 from RegRefineLib.job import Job
 
 CUBE = PairSize(96**3, 96**3, (1.0, 1.0, 1.0))
+COARSE = {"levels": "4:40 2:30"}
 REG_TTR = Job(affine="affine", backbone="none", refinement="reg-ttr")
 
 
@@ -24,7 +25,7 @@ REG_TTR = Job(affine="affine", backbone="none", refinement="reg-ttr")
     [
         (REG_TTR, 7.5 + 4.1 + 1.3, 829),
         (Job(preset="default", affine="none"), 3.7 + 0.8, 634),
-        (Job(preset="fast", affine="none"), 1.0 + 0.7, 564),
+        (Job(preset="fast", affine="none", settings=COARSE), 1.0 + 0.7, 564),
         (Job(preset="multimodal", affine="none"), 6.3 + 0.8, 644),
         (Job(affine="rigid", refinement="none"), 5.4 + 1.2, 558),
     ],
