@@ -10,7 +10,7 @@ from bench_pairs import SHIFT_RAS, oblique_grid, write_set
 from conftest import ROOT
 
 from RegRefineLib.bench.aligned import aligned, file_name
-from RegRefineLib.bench.cases import CONTRASTS, contrasted, read_cases
+from RegRefineLib.bench.cases import CONTRASTS, contrasted, read_cases, read_groups
 from RegRefineLib.bench.tools import TOOLS, tool_named
 from RegRefineLib.formats.files import read_volume, write_volume
 from RegRefineLib.geometry import Geometry, Volume
@@ -136,6 +136,9 @@ def test_the_projects_own_cases_can_be_read_and_run(tmp_path):
     assert all(sets.values())
     names = [case.name for cases in sets.values() for case in cases]
     assert len(set(names)) == len(names)
+    ablation, curves = read_groups(ROOT / "Testing" / "Benchmarks" / "cases.json")
+    assert ablation
+    assert all(curves.values())
     for name in [*TOOLS, *variants]:
         tool = tool_named(name, variants)
         assert tool.script.is_file()
@@ -144,6 +147,13 @@ def test_the_projects_own_cases_can_be_read_and_run(tmp_path):
             job = resolve(Job(preset=tool.settings["preset"], **tool.settings.get("job", {})))
             if job.refinement == "pyramid":
                 read_settings(Pyramid, job.settings)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"sets": {}, "curves": 3}', '{"ablation": 1}'])
+def test_groups_that_are_no_groups_are_said(text, tmp_path):
+    (tmp_path / "cases.json").write_text(text)
+    with pytest.raises(RegRefineError, match="not a JSON of cases"):
+        read_groups(tmp_path / "cases.json")
 
 
 def test_an_unknown_tool_is_said_with_its_neighbours():

@@ -192,3 +192,13 @@ def test_stacks_of_few_slices_are_padded_for_greedy_and_stay_in_place():
     assert grown.TransformIndexToPhysicalPoint((0, 0, 1)) == image.GetOrigin()
     assert array[0].tolist() == array[1].tolist()
     assert array[-1].tolist() == array[2].tolist()
+
+
+def test_images_of_odd_sizes_are_made_even_for_convexadams_masks():
+    from RegRefineLib.bench.runners.run_convexadam import evened
+
+    array = np.arange(3 * 2 * 5).reshape(3, 2, 5)
+    grown = evened(array)
+    assert grown.shape == (4, 2, 6)
+    assert np.array_equal(grown[:3, :, :5], array)
+    assert np.array_equal(grown[3, :, :5], array[2])

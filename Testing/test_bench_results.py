@@ -7,6 +7,7 @@ import json
 import pytest
 from bench_pairs import write_set
 
+from RegRefineLib.bench import ablation, curves
 from RegRefineLib.bench import sweep as sweeping
 from RegRefineLib.bench.cases import read_cases
 from RegRefineLib.bench.picture import draw
@@ -117,6 +118,86 @@ def test_the_picture_is_drawn(tmp_path):
     more = [{**one, "set": "hearts"} for one in SOME]
     draw([*SOME, *more], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_ablation_is_one_table_over_the_sets():
+    """Differences are of the pairs that both did, and their mean is over sets, not pairs."""
+    hearts = [
+        {**record("default", "h", 0.60, 2.0, folds_percent=0.0), "set": "hearts"},
+        {**record("no x", "h", 0.50, 3.0, folds_percent=0.2), "set": "hearts"},
+    ]
+    runs = [*SOME, *hearts, record("no x", "a", 0.82, 5.0, folds_percent=0.1)]
+    text = ablation.table([*runs, {**record("no x", "b"), "error": "no luck"}], ["no x", "no y"])
+    head, _, default, without = text.splitlines()
+    assert head == (
+        "| ingredient | brains | hearts | difference | folds % mean / most | CPU s "
+        "| of the default's |"
+    )
+    assert default == "| default | 0.750 | 0.600 | - | 0.0033 / 0.0100 | 8.0 | 1.00 |"
+    # points: (.82 - .80) and (.50 - .60); seconds: 5 of 10 and 3 of 2
+    assert without == (
+        "| no x | 0.820 (+2.0) | 0.500 (-10.0) | -4.0 | 0.1500 / 0.2000 | 4.0 | 1.00 |"
+    )
+
+
+CURVES = {"ours": ["short", "default"], "theirs": ["greedy", "elastix"], "none": ["syn-cc"]}
+
+
+def test_a_curve_goes_through_its_budgets_in_the_order_of_seconds():
+    found = curves.points([*SOME, record("short", "a", 0.6, 30.0, folds_percent=1.0)], CURVES)
+    assert list(found) == ["brains"]
+    ours, theirs = found["brains"].values()
+    assert [(p.seconds, p.pairs) for p in ours] == [(11.0, 2), (30.0, 1)]
+    assert ours[0].dice == pytest.approx(0.75)
+    assert ours[0].folds == pytest.approx(0.005)
+    assert [(p.seconds, p.pairs) for p in theirs] == [(40.0, 2), (100.0, 1)]
+
+
+def test_the_curves_are_drawn_and_nothing_to_draw_is_said(tmp_path):
+    several = [{**one, "set": name} for one in SOME for name in "abcd"]
+    curves.draw(several, CURVES, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(RegRefineError, match="on a curve"):
+        curves.draw(SOME[:1], CURVES, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_variants_without_what_a_pair_does_not_have_are_left_out(tmp_path, monkeypatch):
+    rows = {"no affine": {"align": False}, "no mask": {"mask": False}, "same": {}}
+    monkeypatch.setattr(sweeping, "execute", lambda *_: {"dice": 0.5, "cpu_s": 1.0})
+
+    def ran(**more):
+        sets, _ = read_cases(write_set(tmp_path, **more), tmp_path)
+        results = Results(tmp_path / f"{len(more)}.jsonl")
+        plan = Plan(tmp_path / f"pairs{len(more)}", tmp_path)
+        sweep(sets["small"], list(rows), rows, results, plan, lambda _: None)
+        return [r["tool"] for r in results.all()]
+
+    assert ran() == ["start", "same"]
+    assert ran(affine="centre") == ["start", "no affine", "no mask", "same"]  # the shift uncovers
+
+
+def test_the_command_runs_the_groups_of_the_cases(tmp_path, capsys, monkeypatch):
+    cases = write_set(tmp_path)
+    content = json.loads(cases.read_text())
+    content |= {"ablation": ["short"], "curves": {"ours": ["short", "fast"]}}
+    cases.write_text(json.dumps(content))
+    monkeypatch.setattr(sweeping, "execute", lambda *_: {"dice": 0.5, "cpu_s": 1.0})
+    words = ["bench", "--cases", str(cases), "--data", str(tmp_path)]
+    words += ["--results", str(tmp_path / "r.jsonl"), "--picture", str(tmp_path / "p.png")]
+    assert main([*words, "--ablation"]) == 0
+    assert "| short | 0.500 (+0.0) | +0.0 |" in capsys.readouterr().out
+    (tmp_path / "p.png").unlink()
+    assert main([*words, "--curves"]) == 0
+    said = capsys.readouterr().out
+    assert "small blobs" in said  # fast alone is new
+    assert said.count("small blobs") == 1
+    assert (tmp_path / "p.png").exists()
+    assert main([*words, "--curves", "--dataset", "acdc", "--root", "."]) == 2
+    content["ablation"] = ["shorter"]
+    cases.write_text(json.dumps(content))
+    assert main([*words, "--ablation"]) == 2
+    assert "'shorter' is neither" in capsys.readouterr().err
 
 
 def test_the_command_runs_and_shows_the_table(tmp_path, capsys):

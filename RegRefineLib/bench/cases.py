@@ -10,7 +10,9 @@
     "labels": the ids that are judged (all without), "affine": kind or none,
     "intensity": of job.INTENSITIES, "contrast": of CONTRASTS, done to the moving image,
     "spacing": mm (i,j,k) where the file's header is not the truth}},
- "variants": {NAME: {"tool": a tool, "settings": those that change, "align", "mask": false}}}
+ "variants": {NAME: {"tool": a tool, "settings": those that change, "align", "mask": false}},
+ "ablation": [names of variants of `default`, each without one ingredient],
+ "curves": {NAME: [tools and variants of growing budget]}}
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ..formats.files import read_labels, read_volume
 from ..formats.landmarks import read_landmarks
 from ..geometry import FloatArray, Geometry, Volume
 from ..job import AFFINES, INTENSITIES, RegRefineError
+from .tools import TOOLS
 
 _PATHS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
 _OTHERS = {"name", "pairs", "labels", "affine", "intensity", "contrast", "spacing"}
@@ -135,14 +138,43 @@ def read_cases(path: Path, data: Path) -> tuple[dict[str, list[Case]], dict[str,
     Raises:
         RegRefineError: no such file, not the JSON described above.
     """
+    content = _content(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         sets = {name: _cases(name, row, data) for name, row in content["sets"].items()}
         return sets, dict(content.get("variants", {}))
-    except OSError as error:
-        raise RegRefineError(f"--cases: {path} cannot be read; name a JSON of cases") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RegRefineError(f"--cases: {path} is not a JSON of cases: {error!r}") from error
+
+
+def read_groups(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of the ablation's variants, and those of each curve by the curve's name.
+
+    Raises:
+        RegRefineError: as `read_cases`, or a name there is neither a tool's nor a variant's.
+    """
+    content = _content(path)
+    try:
+        ablation = list(content.get("ablation", []))
+        curves = {name: list(names) for name, names in content.get("curves", {}).items()}
+        known = {*TOOLS, *content.get("variants", {})}
+    except (TypeError, AttributeError) as error:
+        raise RegRefineError(f"--cases: {path} is not a JSON of cases: {error!r}") from error
+    for name in (*ablation, *(each for names in curves.values() for each in names)):
+        if name not in known:
+            raise RegRefineError(f"--cases: {name!r} is neither a tool nor one of the variants")
+    return ablation, curves
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RegRefineError(f"--cases: {path} cannot be read; name a JSON of cases") from error
+    except ValueError as error:
+        raise RegRefineError(f"--cases: {path} is not a JSON of cases: {error!r}") from error
+    if not isinstance(content, dict):
+        raise RegRefineError(f"--cases: {path} is not a JSON of cases: no table of sets")
+    return content
 
 
 def _cases(set_name: str, row: Mapping[str, Any], data: Path) -> list[Case]:

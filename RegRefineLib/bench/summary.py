@@ -63,11 +63,11 @@ def _table(name: str, runs: Runs) -> str:
         for record in cases.values()
         if "error" in record
     ]
-    lines = [title, "", *_drawn([HEAD, *rows])]
+    lines = [title, "", *drawn([HEAD, *rows])]
     return "\n".join([*lines, *([""] if failures else []), *failures])
 
 
-def _drawn(rows: Sequence[Sequence[str]]) -> list[str]:
+def drawn(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the rows in Markdown, the first one as the head, without columns of dashes alone."""
     head, *rest = rows
     kept = [c for c in range(len(head)) if any(row[c] != "-" for row in rest)]
@@ -86,7 +86,7 @@ def _ordered(runs: Runs) -> list[str]:
 
 def _row(tool: str, runs: Runs, peer: str | None) -> list[str]:
     good = _good(runs[tool])
-    both = _common(runs[tool], runs[peer]) if peer else []
+    both = common(runs[tool], runs[peer]) if peer else []
     gains = [a["dice"] - b["dice"] for a, b in both if None not in (a.get("dice"), b.get("dice"))]
     ratios = [a["cpu_s"] / b["cpu_s"] for a, b in both if a.get("cpu_s") and b.get("cpu_s")]
     gain = f"{100 * statistics.mean(gains):+.1f}" if gains else "-"
@@ -117,9 +117,7 @@ def _row(tool: str, runs: Runs, peer: str | None) -> list[str]:
     ]
 
 
-def _common(
-    ours: Mapping[str, Record], theirs: Mapping[str, Record]
-) -> list[tuple[Record, Record]]:
+def common(ours: Mapping[str, Record], theirs: Mapping[str, Record]) -> list[tuple[Record, Record]]:
     """Return the runs of both on the pairs that both did."""
     return [
         (ours[case], other)

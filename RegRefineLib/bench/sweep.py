@@ -49,7 +49,8 @@ def sweep(
 ) -> None:
     """Run the named tools and variants on the cases; what is in `results` already is left out.
 
-    A tool whose environment is not there is named and left out.
+    A tool whose environment is not there is named and left out. So is, without a word, a variant
+    without what the pair does not have: an affine part, a mask.
 
     Raises:
         RegRefineError: no tool of such a name; a pair that cannot be read.
@@ -67,6 +68,8 @@ def sweep(
             key = (case.name, name, plan.threads)
             if key in results and not (plan.again and results.failed(key)):
                 continue
+            if name in ready and _changes_nothing(ready[name][0], case, plan):
+                continue
             record = _base(case, name, plan)
             if name == START:
                 record |= _start(case, aligned(case, plan.folder))
@@ -78,6 +81,13 @@ def sweep(
                 record["settings"] = dict(tool.settings)
             results.add(record)
             say(line_of(record))
+
+
+def _changes_nothing(tool: Tool, case: Case, plan: Plan) -> bool:
+    """Return whether the tool is without something that this pair does not have anyway."""
+    if not tool.align and case.affine == "none":
+        return True
+    return not tool.mask and aligned(case, plan.folder, tool.align).mask is None
 
 
 def _base(case: Case, name: str, plan: Plan) -> Record:

@@ -22,7 +22,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--sets", nargs="+", metavar="SET", help="only these sets")
     what.add_argument("--pairs", type=int, metavar="N", help="only the first N of each set")
     what.add_argument("--tools", nargs="+", metavar="TOOL", help="tools or variants, in this order")
-    what.add_argument("--ablation", action="store_true", help="all variants of the cases' file")
+    groups = what.add_mutually_exclusive_group()
+    groups.add_argument(
+        "--ablation", action="store_true",
+        help="default and, one at a time, without each of its ingredients; a table of its own",
+    )  # fmt: skip
+    groups.add_argument(
+        "--curves", action="store_true",
+        help="every tool at several budgets; --picture shows Dice and folds over CPU seconds",
+    )  # fmt: skip
     what.add_argument(
         "--dataset", choices=("acdc", "lpba40", "mindboggle", "abdomenctct"),
         help="instead: its published test pairs, before and after Reg-TTR, per backbone",
@@ -75,7 +83,7 @@ def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type
     from ..bench.tools import TOOLS
 
     cases, variants = _cases(arguments)
-    every = list(variants) if arguments.ablation or arguments.dataset else list(TOOLS)
+    every = _group(arguments) or (list(variants) if arguments.dataset else list(TOOLS))
     tools = arguments.tools or every
     plan = Plan(
         Path(arguments.results).parent / "pairs",
@@ -109,17 +117,37 @@ def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     return cases, variants
 
 
+def _group(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the tools of the group that was asked for."""
+    from ..bench.cases import read_groups
+
+    if not (arguments.ablation or arguments.curves):
+        return []
+    if arguments.dataset:
+        raise RegRefineError("--ablation, --curves: of the cases' sets, not of a --dataset")
+    ablation, curves = read_groups(Path(arguments.cases))
+    if arguments.ablation:
+        from ..bench.ablation import BASE
+
+        return [BASE, *ablation]
+    return list(dict.fromkeys(name for names in curves.values() for name in names))
+
+
 def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-untyped-def]
+    from ..bench import ablation, curves, picture
+    from ..bench.cases import read_groups
     from ..bench.summary import tables
 
     records = results.all(arguments.sets)
     if not records:
         raise RegRefineError(f"--results: {arguments.results} holds no runs yet")
-    text = tables(records)
+    grouped = arguments.ablation or arguments.curves
+    without, lines = read_groups(Path(arguments.cases)) if grouped else ([], {})
+    text = ablation.table(records, without) if arguments.ablation else tables(records)
     say(text)
     if arguments.table:
         Path(arguments.table).write_text(text, encoding="utf-8")
-    if arguments.picture:
-        from ..bench.picture import draw
-
-        draw(records, Path(arguments.picture))
+    if arguments.picture and arguments.curves:
+        curves.draw(records, lines, Path(arguments.picture))
+    elif arguments.picture:
+        picture.draw(records, Path(arguments.picture))

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def register(task: Task) -> dict[str, str]:
-    """Write ConvexAdam's displacement, which is in voxels along the array's axes."""
+    """Write ConvexAdam's displacement, which is in voxels along the array's axes.
+
+    Its masks need even sizes: then images of odd ones are longer by their border repeated once.
+    """
     from importlib.metadata import version
 
     import numpy as np
@@ -23,7 +26,11 @@ def register(task: Task) -> dict[str, str]:
         sitk.GetArrayFromImage(sitk.ReadImage(path)).astype(np.float32)
         for path in (task.fixed, task.moving)
     ]
-    masks = _masks(task, images[0].shape) if task.moving_mask else {}
+    shape = images[0].shape
+    masks = {}
+    if task.moving_mask:
+        images = [evened(image) for image in images]
+        masks = _masks(task, images[0].shape)
     with task.work():
         found = convex_adam_pt(
             img_fixed=images[0],
@@ -33,8 +40,15 @@ def register(task: Task) -> dict[str, str]:
             **masks,
             **task.settings,
         )
-    write_voxels(found, task)
+    write_voxels(found[: shape[0], : shape[1], : shape[2]], task)
     return {"convexAdam": version("convexAdam"), "torch": torch.__version__}
+
+
+def evened(array: Any) -> Any:
+    """Return the array with the last slice repeated along each axis of odd size."""
+    import numpy as np
+
+    return np.pad(array, [(0, n % 2) for n in array.shape], mode="edge")
 
 
 def _masks(task: Task, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -43,7 +57,7 @@ def _masks(task: Task, shape: tuple[int, ...]) -> dict[str, Any]:
     import numpy as np
     import SimpleITK as sitk
 
-    moving = sitk.GetArrayFromImage(sitk.ReadImage(task.moving_mask))
+    moving = evened(sitk.GetArrayFromImage(sitk.ReadImage(task.moving_mask)))
     arguments: dict[str, Any] = {"use_mask": True}
     for name, array in (("fixed", np.ones(shape)), ("moving", moving)):
         path = f"{task.folder}/{name}_mask.nii"

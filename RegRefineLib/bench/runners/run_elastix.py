@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 def register(task: Task) -> dict[str, str]:
-    """Write transformix's deformation field, T(x) - x in LPS mm on the fixed grid."""
+    """Write transformix's deformation field, T(x) - x in LPS mm on the fixed grid.
+
+    The mask is given as the fixed image's, where elastix draws its samples: as the moving one's
+    its default parameters end in an error on torso_ct.
+    """
     from importlib.metadata import version
 
     import itk
@@ -23,7 +27,7 @@ def register(task: Task) -> dict[str, str]:
     for key, value in options.items():
         values[key] = [str(each) for each in (value if isinstance(value, list) else [value])]
     parameters.AddParameterMap(values)
-    mask = {"moving_mask": itk.imread(task.moving_mask, itk.UC)} if task.moving_mask else {}
+    mask = {"fixed_mask": itk.imread(task.moving_mask, itk.UC)} if task.moving_mask else {}
     with task.work():
         _, found = itk.elastix_registration_method(
             fixed, moving, parameter_object=parameters, number_of_threads=task.threads, **mask
