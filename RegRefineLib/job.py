@@ -116,7 +116,7 @@ class Extras:
     """What may come with the two images, each optional.
 
     Attributes:
-        fixed_labels, moving_labels: integer label maps, for figures (and label losses).
+        fixed_labels, moving_labels: integer label maps, for figures, and to steer where told to.
         fixed_mask, moving_mask: images that are non-zero where the images are to be compared.
         initial: the start: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
         fixed_landmarks, moving_landmarks: (n, 3) corresponding points in RAS mm.

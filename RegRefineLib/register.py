@@ -173,6 +173,8 @@ class _Run:
             start = self._start(pair, job)
         with self.stage("refine"):
             refined = self._refine(pair, start, job)
+        for sentence in refined.remarks:
+            self.warn(sentence)
         finish = Finish(self.fixed, self.moving, matrix, self.extras)
         with self.stage("finish"):
             outcome = finish.outcome(refined.displacement, job)

@@ -187,6 +187,21 @@ def test_a_result_worse_than_its_start_is_warned_of(monkeypatch):
     assert any("ncc is worse after refinement" in warning for warning in result.warnings)
 
 
+def test_segmentations_steer_where_they_are_told_to_and_the_result_says_so():
+    extras = Extras(fixed_labels=labels_on(FIXED, bent), moving_labels=labels_on(MOVING))
+
+    def run(strength: float):
+        settings = {"levels": "2:15 1:10", "labels": strength}
+        job = Job(affine="none", device="cpu", settings=settings)
+        return register(image_on(FIXED, bent), image_on(MOVING), job, extras=extras)
+
+    on, off = run(1.0), run(0.0)
+    assert on.after["dice"]["mean"] > off.after["dice"]["mean"]
+    assert on.after["folds_percent"] == 0
+    assert any("steered" in sentence for sentence in on.to_json()["warnings"])
+    assert not any("steered" in sentence for sentence in off.warnings)
+
+
 def test_landmarks_pull_in_physical_space_where_they_are_told_to():
     grey = [Volume(np.full(g.shape, 0.5, np.float32) + 0.01 * (g.points()[..., 0] > 0), g)
             for g in (FIXED, MOVING)]  # fmt: skip
@@ -197,7 +212,9 @@ def test_landmarks_pull_in_physical_space_where_they_are_told_to():
     def missed(strength: float) -> float:
         settings = {"levels": "2:30 1:30", "landmarks": strength}
         job = Job(affine="none", device="cpu", settings=settings)
-        return register(*grey, job, extras=extras).after["tre_mm"]
+        result = register(*grey, job, extras=extras)
+        assert any("pulled" in sentence for sentence in result.warnings) == (strength > 0)
+        return result.after["tre_mm"]
 
     assert missed(1.0) < 1.0
     assert missed(0.0) > 2.5

@@ -41,9 +41,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     given = parser.add_argument_group("what comes with the images")
     given.add_argument("--init", metavar="TRANSFORM", help="start from this transform's file")
     for name in ("fixed", "moving"):
-        given.add_argument(f"--{name}-labels", metavar="FILE", help="for figures before and after")
+        given.add_argument(
+            f"--{name}-labels", metavar="FILE", help="for figures; with --set labels=1 they steer"
+        )
         given.add_argument(f"--{name}-mask", metavar="FILE", help="compare only where not zero")
-        given.add_argument(f"--{name}-landmarks", metavar="FILE", help="for the landmark error")
+        given.add_argument(
+            f"--{name}-landmarks",
+            metavar="FILE",
+            help="for the landmark error; with --set landmarks=1 they pull",
+        )
     shown = parser.add_argument_group("output")
     shown.add_argument("--inverse", action="store_true", help="write inverse.nrrd too")
     shown.add_argument("--jacobian", action="store_true", help="write jacobian.nii.gz too")

@@ -29,11 +29,15 @@ def compared(pair: Pair, displacement: Tensor) -> Tensor | None:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """The refined displacement (1, 3, D, H, W) in voxels and one record per step."""
+    """The refined displacement (1, 3, D, H, W) in voxels and one record per step.
+
+    `remarks` are sentences that a reader of the result must know.
+    """
 
     displacement: Tensor
     history: list[dict[str, float]] = field(default_factory=list)
     stopped_because: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def read_settings(kind: type[T], values: Mapping[str, Any]) -> T:

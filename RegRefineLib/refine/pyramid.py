@@ -15,31 +15,31 @@ steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). M, the smallest voxel ed
 own, takes gradients to millimetres and lengths back to voxels: in a stack of thick slices a step
 through the slices is no longer than one within them. Steps are a fraction of a voxel, so each
 is invertible and so is their composition; the few folds of a discrete grid are mended (unfold.py).
+
+motion.py takes the steps, level.py holds the images of a level. What may be asked for besides:
+landmarks that pull (pull.py), segmentations that steer (steer.py), a symmetric descent
+(halfway.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .. import registry
-from ..filters import gaussian, thinned, window_sum
 from ..job import Progress, RegRefineError, Stopped
-from ..losses.ncc import LocalNCC
-from ..losses.windowed import WindowedSimilarity
 from ..pair import Pair, Report
 from ..resample import coarser
 from ..warp import compose, resize, warp
-from .outcome import Refined, compared, read_settings
-from .pull import Pull, points_before
+from .halfway import across
+from .level import Level
+from .outcome import Refined, read_settings
+from .pull import points_before
+from .steer import numbered, seen
 from .unfold import unfolded
-
-Measure = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Pyramid:
         momentum, memory: Adam's two rates of forgetting.
         landmarks: how strongly corresponding landmarks pull (pull.py), 0 (they are for figures
             alone) to 1 (as fast as steps are long).
+        labels: how strongly the segmentations of both images steer (steer.py), 0 (they are for
+            figures alone) to 1 (where a label is wrong they outweigh the images); not where a mask
+            leaves out or beyond the moving image.
+        symmetric: both images move to their middle (halfway.py), so that exchanging them gives the
+            inverse field (of the same start and linear part); it takes about twice the time.
         patience_steps, gain: leave a level when so many steps brought less than that share of the
             loss; 0 steps: never.
     """
@@ -72,8 +77,17 @@ class Pyramid:
     momentum: float = 0.9
     memory: float = 0.99
     landmarks: float = 0.0
+    labels: float = 0.0
+    symmetric: bool = False
     patience_steps: int = 10
     gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("landmarks", "labels"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RegRefineError(
+                    f"setting {name}: a number from 0 to 1, got {getattr(self, name):g}"
+                )
 
     def level_list(self) -> list[tuple[float, int]]:
         """Return [(factor, steps), ...] of `levels`, coarse to fine."""
@@ -98,7 +112,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     """Return the start (1, 3, D, H, W) after the descent, in voxels.
 
     Raises:
-        RegRefineError: a setting is unknown or out of range.
+        RegRefineError: a setting is unknown or out of range, or asks for what was not given.
         Cancelled: the report callback dropped the run.
     """
     descent = _Descent(pair, start.detach(), read_settings(Pyramid, settings), report)
@@ -107,11 +121,12 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         descent.run()
     except Stopped:
         because = "stopped by the user"
-    return Refined(unfolded(descent.whole()), descent.history, because)
+    remarks = _remarks(descent.options, pair)
+    return Refined(unfolded(descent.whole()), descent.history, because, remarks)
 
 
 class _Descent:
-    """The displacement on the level's grid, and what happened to it.
+    """The displacement on the level's grid (two where symmetric), and what happened to it.
 
     It is found for the moving image as the start shows it, and composed with the start at the end:
     no detail of the start is lost on the coarse levels, and nothing pulls back to where it began.
@@ -119,10 +134,15 @@ class _Descent:
 
     def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
         self.start = start if bool(start.any()) else None
+        # from here on the labels are there where they steer
+        if options.labels > 0:
+            pair = numbered(pair)
+        else:
+            pair = replace(pair, fixed_labels=None, moving_labels=None)
         self.pair = pair if self.start is None else _through(pair, start)
         self.options, self.report = options, report
         self.levels = options.level_list()
-        self.displacement = pair.zero()
+        self.fields = [pair.zero()] * (2 if options.symmetric else 1)
         self.history: list[dict[str, float]] = []
         self.total = sum(steps for _, steps in self.levels)
         self.factor = self.levels[0][0]
@@ -133,27 +153,22 @@ class _Descent:
         for factor, steps in self.levels:
             spacing = factor * float(self.pair.geometry.spacing.min())
             shape = coarser(self.pair.geometry, spacing).shape
-            self.displacement = resize(self.displacement, shape)
+            self.fields = [resize(u, shape) for u in self.fields]
             self.factor = factor
-            level = _Level(self.pair, self._compared(), shape, self.options)
-            self._level(level, planned, steps)
+            self._level(Level(self.pair, self.fields, shape, self.options), planned, steps)
             planned += steps
 
     def whole(self) -> Tensor:
         """Return the start and what was found on it, in voxels of the pair."""
-        found = resize(self.displacement, self.pair.shape)
+        found = across(*self.fields) if self.options.symmetric else self.fields[0]
+        found = resize(found, self.pair.shape)
         return found if self.start is None else compose(self.start, found)
 
-    def _compared(self) -> Tensor | None:
-        if self.pair.fixed_mask is None and self.pair.moving_mask is None:
-            return None
-        return compared(self.pair, resize(self.displacement, self.pair.shape))
-
-    def _level(self, level: _Level, first: int, steps: int) -> None:
+    def _level(self, level: Level, first: int, steps: int) -> None:
         losses: list[float] = []
         for n in range(steps):
             rate = self.options.step * (1.0 - (1.0 - self.options.last_step) * n / steps)
-            self.displacement, loss = level.step(self.displacement, rate)
+            self.fields, loss = level.step(self.fields, rate)
             losses.append(loss)
             self.history.append({"step": first + n, "level": self.factor, "total": loss})
             self._tell(first + n, loss)
@@ -167,7 +182,8 @@ class _Descent:
         return losses[-1 - back] - losses[-1] < self.options.gain * abs(losses[-1 - back])
 
     def _tell(self, step: int, loss: float) -> None:
-        whole = self.displacement.shape[2:] == self.pair.fixed.shape[2:]
+        whole = self.fields[0].shape[2:] == self.pair.fixed.shape[2:]
+        whole = whole and not self.options.symmetric  # an inversion at each step would be dear
         self.report(
             Progress(
                 "refine",
@@ -179,98 +195,29 @@ class _Descent:
         )
 
 
-class _Level:
-    """Both images at one resolution, the similarity to the fixed one, and Adam's moments."""
-
-    def __init__(
-        self, pair: Pair, mask: Tensor | None, shape: tuple[int, int, int], options: Pyramid
-    ):
-        self.options = options
-        self.moving = thinned(pair.moving, shape)
-        edges = pair.geometry.resized(shape).spacing[::-1]
-        self.metric = self.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
-        mask = None if mask is None else _whole_voxels(thinned(mask, shape))
-        self.measure = _measure(thinned(pair.fixed, shape), mask, options)
-        self.pull = _pull(pair, shape) if options.landmarks > 0 else None
-        self.first: Tensor | None = None
-        self.second: Tensor | None = None
-        self.steps = 0
-
-    def step(self, displacement: Tensor, rate: float) -> tuple[Tensor, float]:
-        """Return the displacement (1, 3, D, H, W) after one step, and the loss before it."""
-        # beyond the image its border goes on: zeros there would be an edge to be matched
-        moved = warp(self.moving, displacement, padding="border").requires_grad_()
-        loss = self.measure(moved)
-        (slope,) = torch.autograd.grad(loss, moved)
-        with torch.no_grad():
-            force = _gradient(moved).mul_(slope).mul_(self.metric)
-            direction = self._adam(_smooth(force, self.options.force_sigma))
-            update = _smooth(direction, self.options.force_sigma).mul_(-rate * self.metric)
-            if self.pull is not None:
-                update += self.pull.update(displacement, rate).mul_(self.options.landmarks)
-            displacement = compose(displacement, update)
-            return _smooth(displacement, self.options.field_sigma), float(loss.detach())
-
-    def _adam(self, force: Tensor) -> Tensor:
-        """Adam's direction (Kingma 2015); the second moment is that of the force's length."""
-        b1, b2 = self.options.momentum, self.options.memory
-        length = force.square().sum(dim=1, keepdim=True)
-        if self.first is None or self.second is None:
-            self.first, self.second = torch.zeros_like(force), torch.zeros_like(length)
-        self.steps += 1
-        self.first.mul_(b1).add_(force, alpha=1 - b1)
-        self.second.mul_(b2).add_(length, alpha=1 - b2)
-        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-10)
-        return (self.first / (1 - b1**self.steps)).div_(scale)
+def _remarks(options: Pyramid, pair: Pair) -> tuple[str, ...]:
+    """Return what a reader of the figures must know."""
+    remarks = []
+    if options.labels > 0:
+        remarks.append(
+            f"the segmentations steered this run (labels {options.labels:g}): their Dice tells how "
+            "well they were followed and is no proof of quality; judge by what did not steer"
+        )
+    if options.landmarks > 0 and pair.fixed_points is not None and pair.moving_points is not None:
+        remarks.append(
+            f"the landmarks pulled in this run (landmarks {options.landmarks:g}): their error "
+            "tells how well they were followed and is no proof of quality; judge by others"
+        )
+    return tuple(remarks)
 
 
 def _through(pair: Pair, start: Tensor) -> Pair:
-    """Return the pair with the moving image, its mask and its points as the start shows them."""
-    mask, points = pair.moving_mask, pair.moving_points
+    """Return the pair with all that is the moving image's as the start shows it."""
+    mask, labels, points = pair.moving_mask, pair.moving_labels, pair.moving_points
     return replace(
         pair,
         moving=warp(pair.moving, start, padding="border"),
         moving_mask=None if mask is None else warp(mask, start),
+        moving_labels=None if labels is None else seen(labels[0, 0], start)[None, None],
         moving_points=None if points is None else points_before(start, points),
     )
-
-
-def _pull(pair: Pair, shape: tuple[int, int, int]) -> Pull | None:
-    """Return the landmarks' pull on a level's grid, in its voxels."""
-    if pair.fixed_points is None or pair.moving_points is None:
-        return None
-    scale = pair.fixed_points.new_tensor([n / o for n, o in zip(shape, pair.shape, strict=True)])
-    fixed, moving = ((p + 0.5) * scale - 0.5 for p in (pair.fixed_points, pair.moving_points))
-    return Pull(fixed, moving, shape)
-
-
-def _measure(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Measure:
-    if options.similarity == "ncc":
-        terms = [(1.0, LocalNCC(options.window))]
-        return WindowedSimilarity(fixed, terms, mask, zeros_beyond=False)
-    measure = registry.find("similarity", options.similarity)
-    return lambda moved: measure(fixed, moved, mask)
-
-
-def _whole_voxels(weights: Tensor) -> Tensor:
-    """Return 1 where a voxel lies within the mask entirely, else 0: part of nothing misleads."""
-    whole = (weights > 0.99).to(weights)
-    return whole if bool(whole.any()) else weights
-
-
-def _smooth(field: Tensor, sigma: float) -> Tensor:
-    """Return (1, 3, D, H, W) under a Gaussian; nothing moves outside the grid."""
-    return window_sum(field, gaussian(sigma)) if sigma > 0 else field
-
-
-def _gradient(image: Tensor) -> Tensor:
-    """Return the central differences (1, 3, D, H, W) of (1, 1, D, H, W); zero on the faces."""
-    result = image.new_zeros((1, 3, *image.shape[2:]))
-    for axis in range(3):
-        n = image.shape[2 + axis]
-        if n > 2:
-            ahead = image.narrow(2 + axis, 2, n - 2)
-            behind = image.narrow(2 + axis, 0, n - 2)
-            inner = result[:, axis : axis + 1].narrow(2 + axis, 1, n - 2)
-            torch.sub(ahead, behind, out=inner).mul_(0.5)
-    return result
