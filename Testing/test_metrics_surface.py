@@ -136,6 +136,22 @@ def test_figures_are_those_of_the_surface_distance_package(seed, spacing):
         assert surface.surface_dice(ours, tolerance) == pytest.approx(wanted, rel=1e-12)
 
 
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (10, 1.25, 1.25), (0.7, 1.3, 2.1), (1e-3, 2, 3)])
+def test_near_and_far_distances_are_those_of_a_distance_map(spacing):
+    """A few elements per row are beyond the neighbours that are looked at first, most are not."""
+    generator = np.random.default_rng(3)
+    of = generator.random((24, 20, 26)) < 0.3
+    to = generator.random(of.shape) < 0.004
+    to[:, :, :13] |= generator.random((24, 20, 13)) < 0.2
+    wanted = ndimage.distance_transform_edt(~to, sampling=spacing)[of]
+    np.testing.assert_allclose(surface._nearest(of, to, spacing), wanted, rtol=1e-12)
+    assert np.isinf(surface._nearest(of, np.zeros_like(to), spacing)).all()
+    assert surface._nearest(np.zeros_like(to), to, spacing).shape == (0,)
+    if spacing == (1, 1, 1):
+        assert (wanted > 4).sum() > 300
+        assert (wanted < 2).sum() > 1000
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31))
 def test_border_distances_are_those_of_a_distance_map(seed):
