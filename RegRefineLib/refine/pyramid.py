@@ -61,7 +61,7 @@ class Pyramid:
             figures alone) to 1 (where a label is wrong they outweigh the images); not where a mask
             leaves out or beyond the moving image.
         symmetric: both images move to their middle (halfway.py), so that exchanging them gives the
-            inverse field (of the same start and linear part); it takes about twice the time.
+            inverse field (of the same start and linear part); takes 2.5 times as long.
         patience_steps, gain: leave a level when so many steps brought less than that share of the
             loss; 0 steps: never.
     """
