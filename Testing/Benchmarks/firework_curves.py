@@ -181,7 +181,7 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
         axis.plot(range(len(values)), values, label=label, color=colour, marker="o", markersize=4)
     charts.plain(axis, "mean Dice, 30 ordered pairs of 6 unseen subjects")
     axis.set_xlabel("n, calls of the network (0: affine alone)", color=charts.INK)
-    axis.legend(frameon=False, labelcolor=charts.INK, loc="lower right")
+    axis.legend(frameon=False, labelcolor=charts.INK, loc="lower left")
     FigureCanvasAgg(figure)
     figure.savefig(path, format="png", facecolor=charts.PAPER, bbox_inches="tight")
 

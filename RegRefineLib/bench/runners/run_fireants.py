@@ -20,7 +20,8 @@ def register(task: Task) -> dict[str, str]:
     torch.set_num_threads(task.threads)
     images = [Image.load_file(path, device="cpu") for path in (task.fixed, task.moving)]
     options = dict(task.settings)
-    if task.moving_mask:  # the masked loss takes a mask of each image as its last channel
+    alike = images[0].array.shape == images[1].array.shape  # the masked loss fails on others
+    if task.moving_mask and alike:  # it takes a mask of each image as the last channel
         mask = Image.load_file(task.moving_mask, device="cpu")
         masks = [generate_image_mask_allones(images[0]), mask]
         images = [apply_mask_to_image(*both) for both in zip(images, masks, strict=True)]
