@@ -11,6 +11,7 @@ from RegRefineLib.metrics.jacobian import determinant, folds_percent
 from RegRefineLib.training.log import rows
 from RegRefineLib.training.noise import Noise, NoisePairs
 from RegRefineLib.warp import warp
+from RegRefineLib.weights.load import load
 
 CPU = torch.device("cpu")
 CLEAN = Noise(shape=(24, 20, 28), noise=0.0, bias=0.0)
@@ -76,3 +77,63 @@ def test_the_command_trains_on_noise(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "begin_with:" in capsys.readouterr().err
     assert cli.main([*words, "--labels", "a.nii.gz"]) == 2
     assert "--noise: is made without files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--shape", "10", "8", "8"], "multiples of 4 voxels"),
+        (["--set", "network.channels=3"], "cannot be trained on these pairs"),
+        (["--set", "pairs.largest=1e6"], "half of the mean side"),
+        (["--set", "dice_weight=1"], "the pairs have no labels"),
+        (["--set", "seed=-1"], "seed: a whole number"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_sentence_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    folder = tmp_path / "run"
+    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
+    train = ["train", str(folder), "--noise", "--network", "voxelmorph", "--device", "cpu"]
+    assert cli.main([*train, "--shape", "8", "8", "8", *tiny, "--set", "steps=1", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not folder.exists() or not any(folder.iterdir())
+
+
+def test_a_training_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
+    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
+    common = [
+        "--noise",
+        "--shape",
+        "8",
+        "8",
+        "8",
+        "--device",
+        "cpu",
+        "--set",
+        "field_weight=1",
+        *tiny,
+    ]
+    lesson = ["train", str(tmp_path / "lesson"), "--network", "voxelmorph", *common]
+    assert cli.main([*lesson, "--set", "steps=1", "--set", "stages=1"]) == 0
+    weights = tmp_path / "lesson" / "weights.safetensors"
+    run = ["train", str(tmp_path / "run"), *common, "--set", "steps=2"]
+    run += ["--set", f"begin_with={weights}"]
+    assert cli.main(run) == 0
+    assert load(str(tmp_path / "run" / "weights.safetensors")).network.steps == 2
+    weights.unlink()
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    assert cli.main(run) == 0
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_a_network_that_integrates_is_no_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
+    common = ["--noise", "--shape", "8", "8", "8", "--device", "cpu", "--set", "steps=1", *tiny]
+    lesson = ["train", str(tmp_path / "lesson"), "--network", "voxelmorph", *common]
+    assert cli.main([*lesson, "--set", "stages=1", "--set", "network.int_steps=2"]) == 0
+    begun = f"begin_with={tmp_path / 'lesson' / 'weights.safetensors'}"
+    assert cli.main(["train", str(tmp_path / "run"), *common, "--set", begun]) == 2
+    assert "integrates a velocity" in capsys.readouterr().err

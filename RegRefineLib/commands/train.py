@@ -73,6 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     how = Run(arguments.device, arguments.save_every, arguments.minutes, validation, bar)
     try:
         weights = train(recipe, source, arguments.folder, how)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from the last save")
+        return 1
     finally:
         bar.close()
     say(str(weights))

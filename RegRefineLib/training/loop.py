@@ -69,11 +69,13 @@ def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = 
     """
     run, folder = run or Run(), Path(folder)
     device = torch.device(memory.device(run.device))
-    state = State(recipe, source, device)
-    if (folder / STATE).is_file():
+    resumes = (folder / STATE).is_file()
+    state = State(recipe, source, device, begins=not resumes)
+    if resumes:
         warning = state.load(folder)
         if warning:
             run.report(Progress("train", message=warning, warning=True))
+    _try_out(state, source, device)
     log = Log(folder / LOG, state.step)
     ends = time.monotonic() + 60 * run.minutes if run.minutes else math.inf
     stopped = False
@@ -93,7 +95,28 @@ def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = 
         if saves:
             state.save(folder)
             plot(rows(folder / LOG), folder / PICTURE)
+    if not (folder / WEIGHTS).is_file():
+        state.save(folder)
     return folder / WEIGHTS
+
+
+def _try_out(state: State, source: Source, device: torch.device) -> None:
+    """Raise, before anything is written, where the network does not take the pairs."""
+    recipe, sample = state.recipe, source.sample(0, device)
+    shape, stride = tuple(sample.fixed.shape[2:]), int(getattr(state.network, "stride", 1))
+    if any(n % stride for n in shape):
+        raise RegRefineError(
+            f"shape: {recipe.network} as set takes multiples of {stride} voxels, got {shape}; give "
+            "other sizes, or fewer levels by network.encoder and network.decoder"
+        )
+    try:
+        with torch.no_grad():
+            loss(state.network, sample, recipe)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RegRefineError(
+            f"network: {recipe.network} as set cannot be trained on these pairs ({reason})"
+        ) from error
 
 
 def take_step(state: State, source: Source, device: torch.device) -> dict[str, float]:

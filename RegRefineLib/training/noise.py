@@ -2,7 +2,7 @@
 
 Networks learn to follow motion from these first. Painted shapes and scans say nothing within
 uniform regions and little in each step; on them a plain U-Net stands still for thousands of steps,
-on these it explains half of a displacement after some hundred.
+on these it explains a third of a displacement after a thousand.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Noise:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 8:
             raise RegRefineError(f"shape: three sizes from 8 voxels on, got {self.shape!r}")
+        if self.largest > sum(self.shape) / 6:
+            raise RegRefineError("pairs of noise: largest is half of the mean side at most")
         if min(self.largest, self.shortest, self.longest) <= 0 or min(self.noise, self.bias) < 0:
             raise RegRefineError(
                 "pairs of noise: largest, shortest and longest are positive, noise and bias not "

@@ -33,7 +33,7 @@ class Recipe:
             synthetic pair comes with its displacement.
         dice_stride: of so many voxels along each axis one counts in the Dice loss.
         learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
-        memory: Adam's rate of forgetting the gradients' squares.
+        memory: share of the gradients' squares that Adam keeps at each step.
         amsgrad: whether Adam's steps stay as small as the largest gradients made them.
         ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
         batch: pairs per step, one after the other.
@@ -72,6 +72,8 @@ class Recipe:
                 "training: learning_rate is positive, decay not negative, ema and memory from 0 to "
                 "below 1"
             )
+        if not 0 <= self.seed < 2**63:
+            raise RegRefineError("seed: a whole number from 0 to below 2^63")
         weights = (self.similarity_weight, self.smooth_weight, self.dice_weight, self.field_weight)
         if min(weights) < 0:
             raise RegRefineError("training: the weights of the loss cannot be negative")

@@ -27,14 +27,17 @@ class State:
 
     Args:
         source: of the pairs; its fingerprint and preprocessing are written down.
+        begins: with the recipe's weights; a training that goes on has its own.
     """
 
-    def __init__(self, recipe: Recipe, source: Source, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, source: Source, device: torch.device, begins: bool = True
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.step = recipe, source.fingerprint(), 0
         self.preprocessing = dict(source.preprocessing)
         self.network = load.build(recipe.network, recipe.options).to(device).train()
-        if recipe.begin_with:
+        if recipe.begin_with and begins:
             _begin(self.network, load.load(recipe.begin_with).network, recipe.begin_with)
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
@@ -67,8 +70,6 @@ class State:
             "mean": self.mean.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        with written_aside(folder / STATE) as aside:
-            torch.save(content, aside)
         more = {
             "preprocessing": self.preprocessing,
             "training": {
@@ -78,7 +79,12 @@ class State:
                 "code": content["code"],
             },
         }
-        save(folder / WEIGHTS, self.mean, self.recipe.network, self.recipe.options, more)
+        options = dict(self.recipe.options)
+        if hasattr(self.network, "following"):  # registers with as many steps as it was trained on
+            options.setdefault("steps", self.recipe.stages)
+        save(folder / WEIGHTS, self.mean, self.recipe.network, options, more)
+        with written_aside(folder / STATE) as aside:  # last: what it says is there is there
+            torch.save(content, aside)
 
     def load(self, folder: Path) -> str:
         """Take up the state of a folder; return a warning, or "".
@@ -112,13 +118,17 @@ def _begin(network: nn.Module, given: nn.Module, name: str) -> None:
     """Give a network the weights of another of its kind, FiRework also those of a plain one."""
     try:
         if isinstance(network, FiReworkVM) and isinstance(given, VoxelMorph):
+            if given.int_steps:
+                raise RegRefineError(
+                    f"begin_with: {name} integrates a velocity; FiRework begins with a displacement"
+                )
             network.begin_as(given)
         else:
             network.load_state_dict(given.state_dict())
     except RuntimeError as error:
         raise RegRefineError(
-            f"begin_with: {name} is of another network, or of other features; give the network "
-            "the same encoder and decoder"
+            f"begin_with: {name} is of another network, or of other options; give the network "
+            "the same (encoder, decoder, half_resolution ...)"
         ) from error
 
 

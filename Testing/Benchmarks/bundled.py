@@ -1,7 +1,7 @@
 """What the bundled models reach on labelled pairs, alone, over FiRework's steps, with a finish.
 
-    python Testing/Benchmarks/bundled.py brain --sets brain_vxm brain_oasis20 --json brain.jsonl
-    python Testing/Benchmarks/bundled.py any --sets cardiac_mms torso_ct lung_ct hippocampus
+    python Testing/Benchmarks/bundled.py regrefine-brain --sets brain_vxm brain_oasis20
+    python Testing/Benchmarks/bundled.py regrefine-any --sets cardiac_mms torso_ct lung_ct
 
 The model is a name or a file. A row is a pair: mean Dice of its structures (nearest-neighbour
 labels) and folds after the affine alignment alone, after each way of WAYS, CPU seconds of each

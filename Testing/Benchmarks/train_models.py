@@ -5,7 +5,7 @@
 
 A lesson begins with the weights of the one before it: first small motions of smooth noise, then
 larger ones, then what the model is for. RUNS gets a folder per lesson with the weights, a log and
-its picture. About three hours of one CPU core in all; no file but the maps goes in (Apache-2.0).
+its picture. About an hour of one CPU core in all; no file but the maps goes in (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path)
     parser.add_argument("--maps", nargs="+", default=[], help="head label maps, FreeSurfer's")
-    parser.add_argument("--lessons", nargs="+", default=["brain", "brain-vm", "any"])
+    parser.add_argument(
+        "--lessons", nargs="+", default=["brain", "brain-vm", "any"], choices=LESSONS
+    )
     parser.add_argument("--device", default="cpu", help="whose random numbers differ: cpu, cuda")
     arguments = parser.parse_args()
     pack = arguments.runs / PACK
