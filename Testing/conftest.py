@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a change is judged by what it changes;
+# REGREFINE_EXPLORE=1 draws new ones.
+settings.register_profile("same", derandomize=not os.environ.get("REGREFINE_EXPLORE"))
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parent.parent
 
