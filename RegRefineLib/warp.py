@@ -182,7 +182,7 @@ def invert(displacement: Tensor, steps: int = 50, tolerance_voxels: float = 1e-3
     best = inverse = -displacement
     least = float("inf")
     for _ in range(steps):
-        residual = inverse + warp(displacement, inverse, padding="border")
+        residual = missed(displacement, inverse)
         mean = float(residual.abs().mean())
         if mean < least:
             least, best = mean, inverse
@@ -194,8 +194,12 @@ def invert(displacement: Tensor, steps: int = 50, tolerance_voxels: float = 1e-3
 
 def inverse_residual(displacement: Tensor, inverse: Tensor) -> Tensor:
     """Return |v(x) + u(x + v(x))| (N, 1, D, H, W) in voxels: zero where v inverts u."""
-    gap = inverse + warp(displacement, inverse, padding="border")
-    return gap.norm(dim=1, keepdim=True)
+    return missed(displacement, inverse).norm(dim=1, keepdim=True)
+
+
+def missed(displacement: Tensor, inverse: Tensor) -> Tensor:
+    """Return v(x) + u(x + v(x)) (N, 3, D, H, W) in voxels: how far x + v(x) is not led back."""
+    return inverse + warp(displacement, inverse, padding="border")
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

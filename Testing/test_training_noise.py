@@ -14,6 +14,7 @@ from RegRefineLib.warp import warp
 from RegRefineLib.weights.load import load
 
 CPU = torch.device("cpu")
+TINY = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
 CLEAN = Noise(shape=(24, 20, 28), noise=0.0, bias=0.0)
 
 
@@ -93,15 +94,13 @@ def test_what_cannot_be_trained_is_a_sentence_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     folder = tmp_path / "run"
-    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
     train = ["train", str(folder), "--noise", "--network", "voxelmorph", "--device", "cpu"]
-    assert cli.main([*train, "--shape", "8", "8", "8", *tiny, "--set", "steps=1", *words]) == 2
+    assert cli.main([*train, "--shape", "8", "8", "8", *TINY, "--set", "steps=1", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not folder.exists() or not any(folder.iterdir())
 
 
 def test_a_training_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
-    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
     common = [
         "--noise",
         "--shape",
@@ -112,7 +111,7 @@ def test_a_training_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
         "cpu",
         "--set",
         "field_weight=1",
-        *tiny,
+        *TINY,
     ]
     lesson = ["train", str(tmp_path / "lesson"), "--network", "voxelmorph", *common]
     assert cli.main([*lesson, "--set", "steps=1", "--set", "stages=1"]) == 0
@@ -130,8 +129,7 @@ def test_a_training_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
 def test_a_network_that_integrates_is_no_beginning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = ["--set", "network.encoder=[4,4]", "--set", "network.decoder=[4,4,4]"]
-    common = ["--noise", "--shape", "8", "8", "8", "--device", "cpu", "--set", "steps=1", *tiny]
+    common = ["--noise", "--shape", "8", "8", "8", "--device", "cpu", "--set", "steps=1", *TINY]
     lesson = ["train", str(tmp_path / "lesson"), "--network", "voxelmorph", *common]
     assert cli.main([*lesson, "--set", "stages=1", "--set", "network.int_steps=2"]) == 0
     begun = f"begin_with={tmp_path / 'lesson' / 'weights.safetensors'}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..warp import compose, warp
+from ..warp import compose, missed
 from .unfold import unfolded
 
 DAMPED, WHOLE = 4, 6  # rounds of the inversion
@@ -39,18 +39,13 @@ def inverse(displacement: Tensor) -> Tensor:
     """
     found = -displacement
     for _ in range(DAMPED):
-        found = found - 0.5 * _missed(displacement, found)
+        found = found - 0.5 * missed(displacement, found)
     best, least = found, float("inf")
     for _ in range(WHOLE):
-        missed = _missed(displacement, found)
-        mean = float(missed.abs().mean())
+        left = missed(displacement, found)
+        mean = float(left.abs().mean())
         if mean >= least:
             break
         best, least = found, mean
-        found = compose(found, -missed)
+        found = compose(found, -left)
     return best
-
-
-def _missed(displacement: Tensor, inverse: Tensor) -> Tensor:
-    """Return w of phi o (id + inverse) = id + w."""
-    return inverse + warp(displacement, inverse, padding="border")

@@ -66,7 +66,9 @@ def plot(records: Sequence[Mapping[str, float]], path: Path) -> None:
     charts.plain(axis, "mean over steps")
     axis.set_xlabel("step", color=charts.INK)
     if records:
-        axis.legend(frameon=False, labelcolor=charts.INK, loc="upper right")
+        axis.legend(
+            frameon=False, labelcolor=charts.INK, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     FigureCanvasAgg(figure)
     with written_aside(path) as aside:
         figure.savefig(aside, format="png", facecolor=charts.PAPER, bbox_inches="tight")

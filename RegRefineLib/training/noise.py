@@ -19,7 +19,7 @@ from torch import Tensor
 from ..job import RegRefineError
 from ..warp import warp
 from .source import Draw, Sample
-from .synthetic import Shape, smooth_noise
+from .synthetic import Shape, check_shape, smooth_noise
 
 WAVES_VOXELS = (8.0, 4.0, 2.5)  # spacing of the noise that an image is the sum of
 STEEPEST = 0.2  # displacement over the length in which it changes; folds are rare
@@ -46,8 +46,7 @@ class Noise:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 8:
-            raise RegRefineError(f"shape: three sizes from 8 voxels on, got {self.shape!r}")
+        check_shape(self.shape)
         if self.largest > sum(self.shape) / 6:
             raise RegRefineError("pairs of noise: largest is half of the mean side at most")
         if min(self.largest, self.shortest, self.longest) <= 0 or min(self.noise, self.bias) < 0:

@@ -26,6 +26,12 @@ from .source import Draw, Sample
 Shape = tuple[int, int, int]
 
 
+def check_shape(shape: Shape) -> None:
+    """Raise RegRefineError for sizes that no pair can have."""
+    if len(shape) != 3 or min(shape) < 8:
+        raise RegRefineError(f"shape: three sizes from 8 voxels on, got {shape!r}")
+
+
 @dataclass(frozen=True)
 class Synthesis:
     """What the pairs are like. Lengths are in voxels or, where it says so, in parts of a side.
@@ -70,8 +76,7 @@ class Synthesis:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 8:
-            raise RegRefineError(f"shape: three sizes from 8 voxels on, got {self.shape!r}")
+        check_shape(self.shape)
         if self.labels < 2:
             raise RegRefineError(f"labels: 2 at least, background included, got {self.labels}")
         if self.fineness < 1:
