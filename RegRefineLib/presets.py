@@ -19,29 +19,29 @@ class Preset(NamedTuple):
 
 
 _REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "intensity": "minmax"}
-_LEVELS = "4:40 2:40 1:10"
+_STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40}
 _PYRAMID = {"affine": "affine", "backbone": "none", "refinement": "pyramid", "intensity": "minmax"}
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "affine, then diffeomorphic descent to full resolution: good and quick",
-        {**_PYRAMID, "settings": {"levels": _LEVELS}},
+        {**_PYRAMID, "settings": _STEPS},
     ),
     "fast": Preset(
         "the same with fewer steps, in half of the time",
-        {**_PYRAMID, "settings": {"levels": "4:40 2:25 1:3"}},
+        {**_PYRAMID, "settings": {"levels": "4:40 2:25 1:3", "small_steps": 20}},
     ),
     "accurate": Preset(
         "the same with more steps, in twice the time",
-        {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30"}},
+        {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30", "small_steps": 60}},
     ),
     "ct": Preset(
         "default, for CT in Hounsfield units: lungs, bones, everything",
-        {**_PYRAMID, "intensity": "ct", "settings": {"levels": _LEVELS}},
+        {**_PYRAMID, "intensity": "ct", "settings": _STEPS},
     ),
     "abdomen-ct": Preset(
         "default, for the soft tissue of CT",
-        {**_PYRAMID, "intensity": "ct-soft", "settings": {"levels": _LEVELS}},
+        {**_PYRAMID, "intensity": "ct-soft", "settings": _STEPS},
     ),
     "cardiac": Preset(
         "two phases of one heart: no linear part, to half resolution, smoother",

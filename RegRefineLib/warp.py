@@ -1,4 +1,4 @@
-"""Moving images and fields through displacements; the only file that knows grid_sample's [-1, 1].
+"""Moving images and fields through displacements; with planes.py, all that knows grid_sample.
 
 Displacements are (N, 3, D, H, W) in voxels, component c along array axis c; the sampled position of
 voxel x is x + u(x), exactly (align_corners=True in torch's words). Published programs that read
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import planes
 from .geometry import DisplacementField, Geometry
 
 # position of voxel x under displacement u, per axis of N voxels: scale(N) * (x + u) + shift or
@@ -51,6 +52,9 @@ def warp(
     """
     if convention == "reg-ttr":
         return _grid_sample(image, _published_points(image, displacement), mode, padding, False)
+    plain = (mode, padding, convention) == ("linear", "border", "exact")
+    if plain and planes.fits(image, displacement):
+        return planes.warped(image, displacement)
     size = image.shape[2:]
     grid = identity(tuple(displacement.shape[2:]), displacement)  # type: ignore[arg-type]
     parts = []

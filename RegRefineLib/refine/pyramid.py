@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -35,11 +36,13 @@ from ..pair import Pair, Report
 from ..resample import coarser
 from ..warp import compose, resize, warp
 from .halfway import across
-from .level import Level
+from .level import Level, Shape
 from .outcome import Refined, read_settings
 from .pull import points_before
 from .steer import numbered, seen
 from .unfold import unfolded
+
+SMALL_VOXELS = 64**3
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Pyramid:
     Attributes:
         levels: "factor:steps ...": voxels that many times the smallest, and how many steps.
         steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
+        small_steps: a level of at most 64^3 voxels takes so many where `levels` says fewer (but not
+            none): they cost nothing there; only as long as `steps` is not given.
         similarity: ncc, or a name of `regrefine list similarities` (mind for other modalities).
         window: width of the correlation's window in voxels of the level.
         step: length of a step in the level's smallest voxel edges; it falls to `last_step` of that
@@ -68,6 +73,7 @@ class Pyramid:
 
     levels: str = "4:40 2:40 1:10"
     steps: int = -1
+    small_steps: int = 0
     similarity: str = "ncc"
     window: int = 7
     step: float = 0.5
@@ -141,22 +147,28 @@ class _Descent:
             pair = replace(pair, fixed_labels=None, moving_labels=None)
         self.pair = pair if self.start is None else _through(pair, start)
         self.options, self.report = options, report
-        self.levels = options.level_list()
+        self.levels = [self._sized(*level) for level in options.level_list()]
         self.fields = [pair.zero()] * (2 if options.symmetric else 1)
         self.history: list[dict[str, float]] = []
-        self.total = sum(steps for _, steps in self.levels)
+        self.total = sum(steps for _, _, steps in self.levels)
         self.factor = self.levels[0][0]
 
     def run(self) -> None:
         """Go down the pyramid."""
         planned = 0
-        for factor, steps in self.levels:
-            spacing = factor * float(self.pair.geometry.spacing.min())
-            shape = coarser(self.pair.geometry, spacing).shape
+        for factor, shape, steps in self.levels:
             self.fields = [resize(u, shape) for u in self.fields]
             self.factor = factor
             self._level(Level(self.pair, self.fields, shape, self.options), planned, steps)
             planned += steps
+
+    def _sized(self, factor: float, steps: int) -> tuple[float, Shape, int]:
+        """Return a level with its grid's shape and the steps that it takes there."""
+        geometry = self.pair.geometry
+        shape = coarser(geometry, factor * float(geometry.spacing.min())).shape
+        if steps and self.options.steps < 0 and prod(shape) <= SMALL_VOXELS:
+            steps = max(steps, self.options.small_steps)
+        return factor, shape, steps
 
     def whole(self) -> Tensor:
         """Return the start and what was found on it, in voxels of the pair."""
