@@ -35,6 +35,7 @@ def warp(
     mode: str = "linear",
     padding: str = "zeros",
     convention: str = "exact",
+    quick: bool = False,
 ) -> Tensor:
     """Return `image` (N, C, D, H, W) sampled at x + u(x), shape (N, C, *displacement's grid).
 
@@ -53,7 +54,7 @@ def warp(
     if convention == "reg-ttr":
         return _grid_sample(image, _published_points(image, displacement), mode, padding, False)
     plain = (mode, padding, convention) == ("linear", "border", "exact")
-    if plain and planes.fits(image, displacement):
+    if quick and plain and planes.fits(image, displacement):
         return planes.warped(image, displacement)
     size = image.shape[2:]
     grid = identity(tuple(displacement.shape[2:]), displacement)  # type: ignore[arg-type]
@@ -157,12 +158,15 @@ def _grid_sample(
     return sampled.transpose(0, 1).reshape(1, image.shape[1], *points.shape[1:4])
 
 
-def compose(outer: Tensor, inner: Tensor, *, padding: str = "border") -> Tensor:
+def compose(
+    outer: Tensor, inner: Tensor, *, padding: str = "border", quick: bool = False
+) -> Tensor:
     """Return the displacement of x -> outer(inner(x)): u_inner(x) + u_outer(x + u_inner(x)).
 
-    A field that warps with `inner` first, then with `outer`, of one shape (N, 3, D, H, W), voxels.
+    A field that warps with `inner` first, then with `outer`, of one shape (N, 3, D, H, W), voxels;
+    `quick` as in `warp`.
     """
-    return inner + warp(outer, inner, padding=padding)
+    return inner + warp(outer, inner, padding=padding, quick=quick)
 
 
 def integrate(velocity: Tensor, steps: int = 7, *, padding: str = "zeros") -> Tensor:
@@ -203,7 +207,7 @@ def inverse_residual(displacement: Tensor, inverse: Tensor) -> Tensor:
 
 def missed(displacement: Tensor, inverse: Tensor) -> Tensor:
     """Return v(x) + u(x + v(x)) (N, 3, D, H, W) in voxels: how far x + v(x) is not led back."""
-    return inverse + warp(displacement, inverse, padding="border")
+    return inverse + warp(displacement, inverse, padding="border", quick=True)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

@@ -63,4 +63,4 @@ def test_what_is_not_a_number_stays_so_and_alone():
 )
 def test_thin_batched_double_and_differentiated_volumes_are_left_to_torch(image, displacement):
     assert not planes.fits(image, displacement)
-    assert warp(image, displacement, padding="border").shape == image.shape
+    assert warp(image, displacement, padding="border", quick=True).shape == image.shape

@@ -31,7 +31,7 @@ class Motion:
     def seen(self, displacement: Tensor) -> Tensor:
         """Return the image through a displacement, to be differentiated by."""
         # beyond the image its border goes on: zeros there would be an edge to be matched
-        return warp(self.image, displacement, padding="border").requires_grad_()
+        return warp(self.image, displacement, padding="border", quick=True).requires_grad_()
 
     @torch.no_grad()
     def update(
@@ -54,7 +54,7 @@ class Motion:
 
     def moved(self, displacement: Tensor, update: Tensor) -> Tensor:
         """Return the displacement after a step: composed, then smoothed."""
-        return _smooth(compose(displacement, update), self.options.field_sigma)
+        return _smooth(compose(displacement, update, quick=True), self.options.field_sigma)
 
     def _adam(self, force: Tensor) -> Tensor:
         """Adam's direction (Kingma 2015); the second moment is that of the force's length."""
