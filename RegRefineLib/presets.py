@@ -48,10 +48,10 @@ PRESETS: dict[str, Preset] = {
         {**_PYRAMID, "affine": "none", "settings": {"levels": "4:40 2:40", "field_sigma": 0.6}},
     ),
     "multimodal": Preset(
-        "two kinds of image (T1 and T2, CT and MR): mutual information instead of correlation",
+        "two kinds of image (T1 and T2, CT and MR): mutual information leads, not correlation",
         {
             **_PYRAMID,
-            "settings": {"levels": "4:40 2:40 1:5", "similarity": "mutual-information"},
+            "settings": {"levels": "4:40 2:40 1:5", "small_steps": 40, "information": 3.0},
         },
     ),
     "convexadam": Preset(

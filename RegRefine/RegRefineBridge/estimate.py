@@ -33,7 +33,7 @@ STEP_S = {
     "convexadam-adam": (0.05, 0.2),
 }
 # a step that compares by these takes so many times as long as by local correlation
-SIMILARITY_FACTOR = {"mind": 3.0, "mutual-information": 2.0}
+SIMILARITY_FACTOR = {"mind": 2.5}
 FINISH_S = (0.1, 0.7)  # with a few structures; 138 of a brain took 3.3 s for each million voxels
 # MB of the process with torch and its libraries loaded
 BASE_MB = 450.0

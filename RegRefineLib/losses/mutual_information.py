@@ -1,19 +1,27 @@
-"""Mutual information with cubic B-spline windows, for images of different modalities.
+"""Mutual information, for images of different modalities.
 
-Mattes 2003 (doi:10.1109/TMI.2003.809072), Thevenaz and Unser 2000 (doi:10.1109/83.887976): every
-voxel adds a 4 x 4 patch of B-spline weights to the joint histogram of `bins` x `bins`, which is
-then smooth in both images. Voxels are worked on in chunks and nothing per voxel is kept but the
-two images, so memory is linear and small.
+Mattes 2003 (doi:10.1109/TMI.2003.809072): of a joint histogram in which a voxel of the fixed image
+falls into one bin and one of the moving image is spread over four by a cubic B-spline, so that the
+histogram changes smoothly with it. Voxels are counted in quarters of the moving image's bins, and
+the B-spline is applied to these counts: it costs a voxel one addition, and one look-up for its
+gradient, however many bins there are. Nothing per voxel is kept but the two images. Counts are
+whole numbers, whose sum does not hang on its order, which is another in every run on a GPU.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+FEWEST_BINS, MOST_BINS = 16, 128
+PARTS_OF_BIN = 4
+
 _CHUNK = 1 << 16
+_ONE = 2**30  # what a voxel of weight 1 counts
 
 Limits = tuple[float, float]
 
@@ -23,17 +31,18 @@ def mutual_information(
     moving: Tensor,
     mask: Tensor | None = None,
     *,
-    bins: int = 32,
+    bins: int | None = None,
     limits: Limits | None = None,
     normalised: bool = False,
 ) -> Tensor:
     """Return minus the mutual information of images (N, 1, D, H, W) in nats, a scalar; mean over N.
 
-    Differentiable in both images. With limits None, unchanged by a * image + b for a > 0.
+    Differentiable in `moving`. With limits None, unchanged by a * image + b for a > 0.
 
     Args:
         mask: weights 0..1 of the voxels, (N, 1, D, H, W), or None for all.
-        bins: of the histogram, per image.
+        bins: of the histogram, per image; None: as many as voxels along an edge, as the widths of a
+            histogram's bins should shrink (Scott 1979), within 16 and 128.
         limits: intensities of the first and the last bin, values beyond them counting there; None:
             each image's own range where the mask is above zero, taken as constant in the gradient.
         normalised: minus Studholme's (H(f) + H(m)) / H(f, m) instead, in [-2, -1].
@@ -41,15 +50,19 @@ def mutual_information(
     Raises:
         ValueError: fewer than 8 bins.
     """
+    if bins is None:
+        edge = round(fixed[0].numel() ** (1 / 3))
+        bins = max(FEWEST_BINS, min(MOST_BINS, edge))
     if bins < 8:
         raise ValueError(f"bins: 8 or more are needed, got {bins}")
-    total = fixed.new_zeros(())
+    total = moving.new_zeros(())
     for n in range(fixed.shape[0]):
-        weights = None if mask is None else mask[min(n, mask.shape[0] - 1)].to(fixed).reshape(-1)
-        positions = [
-            _position(image[n].reshape(-1), weights, bins, limits) for image in (fixed, moving)
-        ]
-        joint = _JointHistogram.apply(positions[0], positions[1], weights, bins)
+        weights = None if mask is None else mask[min(n, mask.shape[0] - 1)].to(moving).reshape(-1)
+        still, moved = fixed[n].detach().reshape(-1), moving[n].reshape(-1)
+        rows = _axis(still, weights, bins, limits)
+        columns = _axis(moved, weights, PARTS_OF_BIN * (bins - 3), limits)
+        counts = _Counts.apply(moved, still, weights, rows, columns)
+        joint = counts @ _spline(bins).to(counts)
         total = total - _information(joint / joint.sum().clamp_min(1e-8), normalised)
     return total / fixed.shape[0]
 
@@ -61,16 +74,39 @@ def normalised_mutual_information(
     return mutual_information(fixed, moving, mask, normalised=True)
 
 
-def _position(values: Tensor, weights: Tensor | None, bins: int, limits: Limits | None) -> Tensor:
-    """Return places 1..bins-2 on the axis of bins, so that every window lies within it."""
+class _Axis(NamedTuple):
+    """An axis of the table of counts: `size` equal steps over intensities from `low` on."""
+
+    low: float
+    width: float
+    size: int
+
+    def places(self, values: Tensor) -> Tensor:
+        """Return the step of each value, as int64; those beyond count at the ends."""
+        share = (values - self.low).mul_(self.size / self.width)
+        return share.clamp_(0, self.size - 1).long()
+
+
+def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | None) -> _Axis:
     if limits is None:
-        outside = torch.zeros_like(values, dtype=torch.bool) if weights is None else weights <= 0
-        low = values.detach().masked_fill(outside, torch.inf).amin()
-        high = values.detach().masked_fill(outside, -torch.inf).amax()
+        seen = values.detach() if weights is None else values.detach()[weights > 0]
+        low, high = (float(v) for v in torch.aminmax(seen)) if seen.numel() else (0.0, 0.0)
     else:
-        low, high = (values.new_tensor(v) for v in limits)
-    width = (high - low).clamp_min(torch.finfo(values.dtype).tiny)
-    return 1 + ((values - low) / width).clamp(0, 1) * (bins - 3)
+        low, high = limits
+    return _Axis(low, max(high - low, float(torch.finfo(values.dtype).tiny) * size), size)
+
+
+@lru_cache(maxsize=16)
+def _spline(bins: int) -> Tensor:
+    """Return the shares (parts, bins) of a part's counts in every bin: cubic B-splines, sum 1.
+
+    The parts lie in bins 1 to bins - 2, so that every window lies within the histogram.
+    """
+    middles = 1 + (torch.arange(PARTS_OF_BIN * (bins - 3)) + 0.5) / PARTS_OF_BIN
+    away = (middles[:, None] - torch.arange(bins)).abs().double()
+    near = (3 * away - 6) * away * away + 4
+    far = (2 - away).clamp_min(0) ** 3
+    return torch.where(away < 1, near, far) / 6
 
 
 def _information(p: Tensor, normalised: bool) -> Tensor:
@@ -84,76 +120,48 @@ def _entropy(p: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-20).log()).sum()
 
 
-class _JointHistogram(torch.autograd.Function):
-    """(bins, bins) sums of window products; rows are fixed, columns moving."""
+class _Counts(torch.autograd.Function):
+    """How much of the images lies on every row (fixed) and column (moving) of the table.
+
+    Its derivative by an intensity is the slope along the columns of what comes back for the table.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, fixed: Tensor, moving: Tensor, weights: Tensor | None, bins: int
+        ctx: Any, moving: Tensor, fixed: Tensor, weights: Tensor | None, rows: _Axis, columns: _Axis
     ) -> Tensor:
-        ctx.save_for_backward(fixed, moving, weights)
-        ctx.bins = bins
-        joint = fixed.new_zeros((bins, bins))
-        for part in _chunks(fixed.numel()):
-            rows, columns = (_dense(*_windows(x[part], bins), bins) for x in (fixed, moving))
-            if weights is not None:
-                rows *= weights[part, None]
-            joint.addmm_(rows.T, columns)
-        return joint
+        ctx.save_for_backward(moving, fixed, weights)
+        ctx.axes = rows, columns
+        counts = torch.zeros(rows.size * columns.size, dtype=torch.int64, device=moving.device)
+        one = torch.full((_CHUNK,), _ONE, dtype=torch.int64, device=moving.device)
+        for part in _chunks(moving.numel()):
+            places = _places(fixed[part], moving[part], rows, columns)
+            if weights is None:
+                weight = one[: len(places)]
+            else:
+                weight = (weights[part].double() * _ONE).round_().long()
+            counts.scatter_add_(0, places, weight)
+        return (counts.double() / _ONE).to(moving.dtype).view(rows.size, columns.size)
 
     @staticmethod
-    def backward(
-        ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        fixed, moving, weights = ctx.saved_tensors
-        by_joint = grad_outputs[0]
-        wanted = ctx.needs_input_grad
-        gradients = [torch.empty_like(fixed) if want else None for want in wanted[:2]]
-        for part in _chunks(fixed.numel()):
-            for gradient, x, other, table in (
-                (gradients[0], fixed, moving, by_joint.T),
-                (gradients[1], moving, fixed, by_joint),
-            ):
-                if gradient is None:
-                    continue
-                seen = _dense(*_windows(other[part], ctx.bins), ctx.bins) @ table
-                first, fraction = _place(x[part], ctx.bins)
-                slope = (seen.gather(1, _taps(first)) * _slopes(fraction)).sum(dim=1)
-                gradient[part] = slope if weights is None else slope * weights[part]
-        return gradients[0], gradients[1], None, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        moving, fixed, weights = ctx.saved_tensors
+        rows, columns = ctx.axes
+        (slopes,) = torch.gradient(grad_outputs[0], dim=1)
+        slopes = slopes.mul_(columns.size / columns.width).flatten()
+        gradient = torch.empty_like(moving)
+        for part in _chunks(moving.numel()):
+            here = moving[part]
+            slope = slopes[_places(fixed[part], here, rows, columns)]
+            slope *= (here >= columns.low) & (here <= columns.low + columns.width)
+            gradient[part] = slope if weights is None else slope.mul_(weights[part])
+        return gradient, None, None, None, None
 
 
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+def _places(fixed: Tensor, moving: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+    """Return where in the flat table the voxels (V,) count."""
+    return rows.places(fixed).mul_(columns.size).add_(columns.places(moving))
 
 
-def _place(position: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Return the bin before each position (int64) and how far past it the position lies, 0..1."""
-    first = position.floor().clamp(1, bins - 3)
-    return first.long(), position - first
-
-
-def _taps(first: Tensor) -> Tensor:
-    """Return the four bins (V, 4) that a cubic B-spline reaches."""
-    return first[:, None] + torch.arange(-1, 3, device=first.device)
-
-
-def _windows(position: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Return the four bins (V, 4) of each position and their B-spline weights, which sum to 1."""
-    first, f = _place(position, bins)
-    g = 1 - f
-    inner = (3 * f - 6) * f * f + 4
-    inner_mirrored = (3 * g - 6) * g * g + 4
-    return _taps(first), torch.stack([g * g * g, inner, inner_mirrored, f * f * f], dim=1) / 6
-
-
-def _slopes(f: Tensor) -> Tensor:
-    """Return the derivatives (V, 4) of the four weights by the position."""
-    g = 1 - f
-    inner, inner_mirrored = (1.5 * f - 2) * f, (2 - 1.5 * g) * g
-    return torch.stack([-0.5 * g * g, inner, inner_mirrored, 0.5 * f * f], dim=1)
-
-
-def _dense(taps: Tensor, weights: Tensor, bins: int) -> Tensor:
-    """Return the weights spread over all bins, (V, bins)."""
-    return weights.new_zeros((weights.shape[0], bins)).scatter_(1, taps, weights)
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import registry
 from ..filters import thinned
+from ..losses.mutual_information import mutual_information
 from ..losses.ncc import LocalNCC
 from ..losses.windowed import WindowedSimilarity
 from ..pair import Pair
@@ -79,10 +80,18 @@ class Level:
     def _against(self, fixed: Tensor) -> Measure:
         """Return the loss of images compared with `fixed`."""
         if self.options.similarity == "ncc":
-            terms = [(1.0, LocalNCC(self.options.window))]
-            return WindowedSimilarity(fixed, terms, self.mask, zeros_beyond=False)
+            return self._correlation(fixed)
         measure = registry.find("similarity", self.options.similarity)
         return lambda moved: measure(fixed, moved, self.mask)
+
+    def _correlation(self, fixed: Tensor) -> Measure:
+        """Return the local correlation, with as much mutual information as the options ask for."""
+        terms = [(1.0, LocalNCC(self.options.window))]
+        local = WindowedSimilarity(fixed, terms, self.mask, zeros_beyond=False)
+        share = self.options.information
+        if not share:
+            return local
+        return lambda moved: local(moved) + share * mutual_information(fixed, moved, self.mask)
 
 
 def _mask(pair: Pair, fields: list[Tensor], shape: Shape) -> Tensor | None:

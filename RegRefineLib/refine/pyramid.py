@@ -54,8 +54,10 @@ class Pyramid:
         steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
         small_steps: a level of at most 64^3 voxels takes so many where `levels` says fewer (but not
             none): they cost nothing there; only as long as `steps` is not given.
-        similarity: ncc, or a name of `regrefine list similarities` (mind for other modalities).
+        similarity: ncc, or a name of `regrefine list similarities`.
         window: width of the correlation's window in voxels of the level.
+        information: how much mutual information is added to ncc: it knows which intensities belong
+            together all over the images, where a window sees its own alone; 3 for other modalities.
         step: length of a step in the level's smallest voxel edges; it falls to `last_step` of that
             at the end.
         force_sigma, field_sigma: Gaussians in voxels on the force (fluid) and the field (elastic).
@@ -76,6 +78,7 @@ class Pyramid:
     small_steps: int = 0
     similarity: str = "ncc"
     window: int = 7
+    information: float = 0.1
     step: float = 0.5
     last_step: float = 0.5
     force_sigma: float = 1.0
