@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from bench_pairs import SHIFT_RAS, write_set
 
-from RegRefineLib.bench.aligned import aligned, grid_of
+from RegRefineLib.bench.aligned import Aligned, aligned, grid_of
 from RegRefineLib.bench.cases import read_cases
 from RegRefineLib.bench.environments import python_of
 from RegRefineLib.bench.execute import _measured
 from RegRefineLib.bench.judge import read_field
 from RegRefineLib.bench.runners.task import Task
 from RegRefineLib.bench.tools import TOOLS
+from RegRefineLib.formats.files import read_volume, write_volume
+from RegRefineLib.geometry import Volume
 
 # what finds the shift of this small pair quickly
 QUICK = {
@@ -30,8 +32,9 @@ QUICK = {
 }
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", QUICK)
-def test_a_peer_finds_the_shift_in_the_right_frame(name, tmp_path):
+def test_a_peer_finds_the_shift_in_the_right_frame(name, masked, tmp_path):
     place = os.environ.get("REGREFINE_PEERS")
     python = python_of(TOOLS[name], Path(place)) if place else None
     if python is None:
@@ -39,12 +42,23 @@ def test_a_peer_finds_the_shift_in_the_right_frame(name, tmp_path):
     sets, _ = read_cases(write_set(tmp_path), tmp_path)
     pair = aligned(sets["small"][0], tmp_path / "pairs")
     settings = {**TOOLS[name].settings, **QUICK[name]}
-    task = Task(
-        str(pair.fixed), str(pair.moving), str(tmp_path / "field.nii"), str(tmp_path), 1, settings
-    )
+    field = str(tmp_path / "field.nii")
+    mask = _partly_covered(pair, tmp_path) if masked else ""
+    task = Task(str(pair.fixed), str(pair.moving), field, str(tmp_path), 1, settings)
+    task.moving_mask = mask
     record, error = _measured(TOOLS[name], python, task, 300)
     assert error is None, error
     fixed = grid_of(pair)
     field = read_field(Path(record["field"]), fixed.geometry)
     found = np.median(field.vectors[fixed.array > 60], axis=0)
     np.testing.assert_allclose(found, SHIFT_RAS, atol=0.8)
+
+
+def _partly_covered(pair: Aligned, folder: Path) -> str:
+    """Cut the moving scan's first planes off, as beyond a scan's end, and return its mask."""
+    moving = read_volume(pair.moving)
+    there = np.ones(moving.array.shape, np.uint8)
+    there[:3] = 0
+    write_volume(Volume(np.where(there, moving.array, 0), moving.geometry), pair.moving)
+    write_volume(Volume(there, moving.geometry), folder / "mask.nii")
+    return str(folder / "mask.nii")

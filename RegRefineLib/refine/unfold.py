@@ -8,9 +8,9 @@ uncrosses them.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import box as box_window
 from ..filters import gaussian, window_sum
 from ..warp import jacobian_determinant
 
@@ -25,19 +25,32 @@ def unfolded(displacement: Tensor, rounds: int = 20) -> Tensor:
     Voxels more than a few away from every fold stay as they are; a field without folds is returned
     itself.
     """
+    determinant = jacobian_determinant(displacement)
+    mended = displacement
     for _ in range(rounds):
-        folded = jacobian_determinant(displacement) < LEAST_DETERMINANT
+        folded = determinant < LEAST_DETERMINANT
         if not bool(folded.any()):
             break
+        if mended is displacement:
+            mended = displacement.clone()
         box = (slice(None), slice(None), *_around(folded[0, 0]))
-        part = displacement[box]
-        width = 2 * REACH + 1
-        near = F.max_pool3d(folded[box].to(part), width, stride=1, padding=REACH)
+        part = mended[box]
+        near = (window_sum(folded[box].to(part), box_window(2 * REACH + 1)) > 0.5).to(part)
         weight = window_sum(near, gaussian(SIGMA)).clamp(max=1.0)
-        mended = displacement.clone()
         mended[box] = torch.lerp(part, _averaged(part), weight)
-        displacement = mended
-    return displacement
+        _update(determinant, mended, box)
+    return mended
+
+
+def _update(determinant: Tensor, displacement: Tensor, box: tuple[slice, ...]) -> None:
+    """Write the determinant within the box, but its own faces, where nothing has changed."""
+    fresh = jacobian_determinant(displacement[box])
+    into, out_of = [slice(None)] * 2, [slice(None)] * 2
+    for side, n in zip(box[2:], displacement.shape[2:], strict=True):
+        first, last = int(side.start > 0), int(side.stop < n)
+        into.append(slice(side.start + first, side.stop - last))
+        out_of.append(slice(first, side.stop - side.start - last))
+    determinant[tuple(into)] = fresh[tuple(out_of)]
 
 
 def _around(folded: Tensor) -> tuple[slice, ...]:
