@@ -139,9 +139,9 @@ class _Counts(torch.autograd.Function):
             if weights is None:
                 weight = one[: len(places)]
             else:
-                weight = (weights[part].double() * _ONE).round_().long()
+                weight = (weights[part] * _ONE).round_().long()  # exact: a power of two
             counts.scatter_add_(0, places, weight)
-        return (counts.double() / _ONE).to(moving.dtype).view(rows.size, columns.size)
+        return counts.to(moving.dtype).div_(_ONE).view(rows.size, columns.size)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
