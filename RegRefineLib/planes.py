@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SLAB_VOXELS = 1 << 17
+_SLAB_VOXELS = 1 << 16  # for each thread: torch deals out whole planes
 
 
 def fits(image: Tensor, displacement: Tensor) -> bool:
@@ -34,7 +34,7 @@ def warped(image: Tensor, displacement: Tensor) -> Tensor:
     """
     d, h, w = displacement.shape[2:]
     result = image.new_empty((1, image.shape[1], d, h, w))
-    step = max(1, _SLAB_VOXELS // (h * w))
+    step = torch.get_num_threads() * max(1, _SLAB_VOXELS // (h * w))
     for first in range(0, d, step):
         slab = slice(first, min(first + step, d))
         _slab(image, displacement[0, :, slab], first, result[0, :, slab].transpose(0, 1))
