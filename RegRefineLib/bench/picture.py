@@ -1,14 +1,18 @@
-"""A picture of results: mean Dice over CPU seconds, a point per tool, a panel per set."""
+"""A picture of results: mean Dice over CPU seconds, a point per tool, a panel per set.
+
+A point is hollow where the tool did fewer pairs than others did.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..formats.disk import written_aside
 from ..pictures.charts import FAINT, INK, PAPER, STAGE_COLOURS, plain
@@ -44,18 +48,32 @@ def _panel(axis: Axes, name: str, tools: dict[str, list[Record]]) -> None:
     axis.set_title(name, color=INK, fontsize=12)
     axis.set_xlabel("CPU s", color=INK)
     axis.set_xscale("log")
-    axis.tick_params(which="both", colors=INK, labelsize=9)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
-    for tool, records in tools.items():
-        dice = statistics.mean(r["dice"] for r in records)
-        if tool == START:
-            axis.axhline(dice, color=FAINT, linestyle="--", linewidth=1)
-            continue
-        seconds = statistics.median(r["cpu_s"] for r in records)
-        own = not (tool in TOOLS and TOOLS[tool].is_peer) and not tool.startswith("greedy")
-        colour = STAGE_COLOURS["after" if own else "affine"]
-        axis.plot([seconds], [dice], marker="o", color=colour, markersize=6)
-        axis.annotate(tool, (seconds, dice), (5, 4), textcoords="offset points", color=colour,
-                      fontsize=8)  # fmt: skip
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    most = max(len(records) for records in tools.values())
+    if START in tools:
+        axis.axhline(_dice(tools[START]), color=FAINT, linestyle="--", linewidth=1)
+    shown = sorted((_seconds(records), tool) for tool, records in tools.items() if tool != START)
+    for n, (seconds, tool) in enumerate(shown):
+        dice, colour = _dice(tools[tool]), STAGE_COLOURS["affine" if _is_other(tool) else "after"]
+        face = colour if len(tools[tool]) == most else PAPER
+        axis.plot([seconds], [dice], "o", color=colour, markerfacecolor=face, markersize=6)
+        # neighbours have their names above and below by turns
+        axis.annotate(tool, (seconds, dice), (5, -11 if n % 2 else 5), textcoords="offset points",
+                      color=colour, fontsize=8)  # fmt: skip
     axis.margins(x=0.25, y=0.15)
+
+
+def _is_other(tool: str) -> bool:
+    """Return whether a tool or a variant of one is not the project's own method."""
+    base = tool.split()[0]
+    return base == "released" or (base in TOOLS and TOOLS[base].is_peer)
+
+
+def _dice(records: Sequence[Record]) -> float:
+    return statistics.mean(record["dice"] for record in records)
+
+
+def _seconds(records: Sequence[Record]) -> float:
+    return statistics.median(record["cpu_s"] for record in records)
