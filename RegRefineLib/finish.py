@@ -80,8 +80,9 @@ class Finish:
         if not self.is_linear:
             return field
         linear = self.matrix[:3, :3].astype(np.float32)
-        affine = DisplacementField.from_affine(self.matrix, grid).vectors
-        return DisplacementField(field.vectors @ linear.T + affine, grid)
+        vectors = field.vectors @ linear.T
+        vectors += DisplacementField.from_affine(self.matrix, grid).vectors
+        return DisplacementField(vectors, grid)
 
     def _inverse(self, displacement: Tensor) -> tuple[DisplacementField, float]:
         """Return the map from moving to fixed points on the moving grid, and its residual.

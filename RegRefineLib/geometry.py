@@ -204,9 +204,13 @@ class DisplacementField:
     @classmethod
     def from_affine(cls, matrix: FloatArray, geometry: Geometry) -> DisplacementField:
         """Return the field of a 4x4 that takes fixed RAS mm points to moving RAS mm points."""
-        points = geometry.points()
-        moved = points @ matrix[:3, :3].T + matrix[:3, 3]
-        return cls((moved - points).astype(np.float32), geometry)
+        # linear in the voxel indices: no array of points, which a large grid has no memory for
+        by_index = ((np.asarray(matrix) - np.eye(4)) @ geometry.affine)[:3]
+        k, j, i = (np.arange(n)[:, None] for n in geometry.shape)
+        lines = k[:, None] * by_index[:, 2] + j * by_index[:, 1] + by_index[:, 3]
+        vectors = np.empty((*geometry.shape, 3), np.float32)
+        np.add(lines[:, :, None], i * by_index[:, 0], out=vectors, casting="same_kind")
+        return cls(vectors, geometry)
 
     def at(self, points_ras: ArrayLike) -> FloatArray:
         """Return u (n, 3) in mm at RAS mm points (n, 3), linearly; outside, the nearest face's."""

@@ -58,6 +58,13 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, 2**31 - 1)
 
 
+def give_back() -> None:
+    """Hand freed memory back to the system (Linux with glibc), where a stage leaves much of it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def start_counting(name: str) -> None:
     """Begin to count a GPU's peak memory anew."""
     if name.startswith("cuda"):

@@ -29,8 +29,8 @@ class Monitor:
         self._figures: Mapping[str, float] = {}
         self.stopped = False
 
-    def watch(self, pair: Pair) -> None:
-        """Take figures of displacements of this pair from now on."""
+    def watch(self, pair: Pair | None) -> None:
+        """Take figures of displacements of this pair from now on; None: of none."""
         self._pair = pair
 
     def __call__(self, progress: Progress) -> None:

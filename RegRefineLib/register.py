@@ -166,15 +166,10 @@ class _Run:
     def deformable(self, job: Job, matrix: FloatArray) -> Result:
         """Return the result of the stages after the linear one."""
         memory.start_counting(job.device)
-        with self.stage("prepare"):
-            pair = make_pair(self.fixed, self.moving, matrix, job, self.extras)
-            self.monitor.watch(pair)
-        with self.stage("start"):
-            start = self._start(pair, job)
-        with self.stage("refine"):
-            refined = self._refine(pair, start, job)
+        refined = self._refined(job, matrix)
         for sentence in refined.remarks:
             self.warn(sentence)
+        memory.give_back()
         finish = Finish(self.fixed, self.moving, matrix, self.extras)
         with self.stage("finish"):
             outcome = finish.outcome(refined.displacement, job)
@@ -190,6 +185,18 @@ class _Run:
             warnings=self.warnings,
             **outcome,
         )
+
+    def _refined(self, job: Job, matrix: FloatArray) -> Refined:
+        """Return what the working grid is there for; nothing else of it is kept."""
+        with self.stage("prepare"):
+            pair = make_pair(self.fixed, self.moving, matrix, job, self.extras)
+            self.monitor.watch(pair)
+        with self.stage("start"):
+            start = self._start(pair, job)
+        with self.stage("refine"):
+            refined = self._refine(pair, start, job)
+        self.monitor.watch(None)
+        return refined
 
     def _start(self, pair: Pair, job: Job) -> Tensor:
         name = job.backbone or "none"

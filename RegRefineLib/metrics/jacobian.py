@@ -35,6 +35,7 @@ SCHEMES = (
     "corrmlp",
 )
 CROP = 2  # voxels cut off each face by central-cropped
+SLAB = 16  # planes
 
 
 def voxel_displacement(field: DisplacementField) -> FloatArray:
@@ -60,14 +61,34 @@ def determinant(displacement: FloatArray, scheme: str = "gradient") -> FloatArra
         raise ValueError(f"scheme: one of {', '.join(SCHEMES)}, got {scheme!r}")
     if scheme == "corrmlp":
         return _corrmlp(u)
+    if scheme == "gradient":
+        return _in_slabs(u)
+    found = _determinant(u, scheme)
+    return cropped(found) if scheme == "central-cropped" else found
+
+
+def cropped(determinants: FloatArray) -> FloatArray:
+    """Return what central-cropped leaves of the determinants of any scheme with central ones."""
+    inner = slice(CROP, -CROP)
+    return determinants[inner, inner, inner]
+
+
+def _in_slabs(u: FloatArray) -> FloatArray:
+    """Return the determinants of numpy.gradient, a few planes at a time: it needs nine volumes."""
+    depth = u.shape[1]
+    found = np.empty(u.shape[1:], u.dtype)
+    for first in range(0, depth, SLAB):
+        stop = min(first + SLAB, depth)
+        low, high = max(0, first - 1), min(depth, stop + 1)
+        found[first:stop] = _determinant(u[:, low:high], "gradient")[first - low : stop - low]
+    return found
+
+
+def _determinant(u: FloatArray, scheme: str) -> FloatArray:
     rows = [[_derivative(u[c], axis, scheme) for axis in range(3)] for c in range(3)]
     for axis in range(3):
         rows[axis][axis] = rows[axis][axis] + 1
-    found = det3(rows)
-    if scheme == "central-cropped":
-        inner = slice(CROP, -CROP)
-        return found[inner, inner, inner]
-    return found
+    return det3(rows)
 
 
 def det3(rows: list[list[FloatArray]]) -> FloatArray:

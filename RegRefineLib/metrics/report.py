@@ -125,9 +125,10 @@ def _with_mean(values: Mapping[int, float]) -> dict[str, Figure]:
 
 
 def _field(field: DisplacementField) -> dict[str, Any]:
-    u = jacobian.voxel_displacement(field)
+    determinants = jacobian.of_field(field)
+    lengths = np.einsum("...c,...c", field.vectors, field.vectors)
     return {
-        "folds_percent": plain(jacobian.folds_percent(jacobian.determinant(u, "gradient"))),
-        "sdlogj": plain(jacobian.sdlogj(jacobian.determinant(u, "central-cropped"))),
-        "largest_mm": plain(float(np.sqrt(np.max(np.sum(np.square(field.vectors), axis=-1))))),
+        "folds_percent": plain(jacobian.folds_percent(determinants)),
+        "sdlogj": plain(jacobian.sdlogj(jacobian.cropped(determinants))),
+        "largest_mm": plain(float(np.sqrt(lengths.max()))),
     }
