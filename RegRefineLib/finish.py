@@ -66,6 +66,8 @@ class Finish:
         sentences = []
         for name, sign in (("dice", 1), ("ncc", 1), ("tre_mm", -1)):
             start, end = (_mean(outcome[when].get(name)) for when in ("affine_only", "after"))
+            if name == "ncc" and start is not None and end is not None:
+                start, end = abs(start), abs(end)  # bright is dark in another modality
             if start is not None and end is not None and sign * (end - start) < -1e-3:
                 sentences.append(f"{name} is worse after refinement ({start:.3f} -> {end:.3f})")
         residual = outcome["inverse_residual_mm"]

@@ -19,7 +19,8 @@ def fits(image: Tensor, displacement: Tensor) -> bool:
     """Whether `warped` can be had: one float32 pair on a CPU, and nobody asks for derivatives."""
     wanted = torch.is_grad_enabled() and (image.requires_grad or displacement.requires_grad)
     alike = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (image, displacement))
-    return alike and not wanted and image.shape[0] == 1 and min(image.shape[2:]) > 1
+    one = image.shape[0] == displacement.shape[0] == 1
+    return alike and not wanted and one and min(image.shape[2:]) > 1
 
 
 @torch.no_grad()
@@ -27,10 +28,10 @@ def warped(image: Tensor, displacement: Tensor) -> Tensor:
     """Return `image` (1, C, D, H, W) at x + u(x), shape (1, C, *displacement's grid).
 
     Args:
-        displacement: (1, 3, d, h, w) in voxels; not a number gives not a number.
+        displacement: (1, 3, d, h, w) in voxels.
 
-    Beyond the image its border goes on. Rows are placed to about 1e-4 voxels (1e-3 where the
-    displacement of one slab spans a hundred planes and more).
+    Beyond the image its border goes on. Rows are placed to some 1e-4 voxels; where the positions of
+    one slab span a hundred planes and more, to some 1e-3.
     """
     d, h, w = displacement.shape[2:]
     result = image.new_empty((1, image.shape[1], d, h, w))

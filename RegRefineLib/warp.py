@@ -48,6 +48,8 @@ def warp(
         convention: exact; reg-ttr: the loss warp of the published Reg-TTR, which moves u * N/(N-1)
             (specs: align_corners=False identity with (N-1)/2 scaling); half-voxel: DMR, XMorpher
             and PR++, whose position (x + u) * N/(N-1) - 0.5 shifts even a zero field.
+        quick: linear sampling within a border may place rows to some 1e-4 voxels, three times
+            faster on a CPU (planes.py).
 
     Differentiable in the displacement, and in the image unless the image needs no gradient.
     """

@@ -232,3 +232,16 @@ def test_what_is_wrong_with_the_words_is_said(words, said, tmp_path, capsys):
     given = ["bench", "--cases", str(cases), "--data", str(tmp_path)]
     assert main([*given, "--results", str(tmp_path / "r.jsonl"), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--results", "--table", "--picture"])
+def test_what_cannot_be_written_is_refused_before_anything_runs(option, tmp_path, capsys):
+    assert main(["bench", "--data", str(tmp_path), option, str(tmp_path)]) == 2
+    assert f"{option}: {tmp_path} cannot be written" in capsys.readouterr().err
+
+
+def test_no_pairs_and_lines_that_are_no_runs_are_refused(tmp_path, capsys):
+    assert main(["bench", "--pairs", "-1"]) == 2
+    (tmp_path / "runs.jsonl").write_text('{"a": 1}\n3\n')
+    assert main(["bench", "--no-runs", "--results", str(tmp_path / "runs.jsonl")]) == 2
+    assert "no" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_nothing_of_the_next_plane_leaks_over_the_last_row():
     assert planes.warped(volume, beyond)[:, :, ::2].abs().max() < 1e-3 * 1e6
 
 
-def test_what_is_not_a_number_stays_so_and_alone():
+def test_what_is_not_a_number_along_the_planes_stays_so_and_alone():
     volume = _noise(0, 1, 2, 6, 5, 4)
     displacement = torch.zeros(1, 3, 6, 5, 4)
     displacement[0, 0, 3, 2, 1] = float("nan")

@@ -161,6 +161,15 @@ def test_small_levels_take_more_steps_unless_their_number_is_given():
     assert taken(small_steps=4, levels="2:5 1:0") == [5, 0]
 
 
+@pytest.mark.parametrize(
+    "setting", [{"information": -1}, {"step": 1e30}, {"momentum": 2}, {"field_sigma": 1e6}]
+)
+def test_settings_out_of_range_are_named(setting):
+    pair, _ = deformed_pair()
+    with pytest.raises(RegRefineError, match=f"setting {next(iter(setting))}"):
+        refine(pair, pair.zero(), setting, ignore)
+
+
 @pytest.mark.parametrize("levels", ["", "4", "4:x", "0.5:10", "2:-1"])
 def test_levels_that_make_no_sense_are_named(levels):
     pair, _ = deformed_pair()

@@ -171,7 +171,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise RegRefineError(f"--cases: {path} cannot be read; name a JSON of cases") from error
     except ValueError as error:
-        raise RegRefineError(f"--cases: {path} is not a JSON of cases: {error!r}") from error
+        raise RegRefineError(f"--cases: {path} is not a JSON of cases") from error
     if not isinstance(content, dict):
         raise RegRefineError(f"--cases: {path} is not a JSON of cases: no table of sets")
     return content

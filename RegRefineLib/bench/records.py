@@ -53,9 +53,10 @@ def _lines(path: Path) -> list[Record]:
         return []
     try:
         text = path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise RegRefineError(f"--results: {path} holds a line that is not JSON") from error
+        records = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [record for record in records if key_of(record) and record["set"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RegRefineError(f"--results: {path} holds a line that is not JSON of a run") from error
 
 
 def revision() -> str:

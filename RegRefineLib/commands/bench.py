@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ..formats.disk import written_aside
 from ..job import RegRefineError
 from .terminal import say
 
@@ -59,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.threads < 1 or arguments.limit <= 0:
         raise RegRefineError("--threads is 1 or more, --limit more than 0 seconds")
+    if arguments.pairs is not None and arguments.pairs < 1:
+        raise RegRefineError("--pairs is 1 or more")
+    for option in ("results", "table", "picture"):
+        _check_place(getattr(arguments, option), option)
     place = environments.folder(arguments.environments)
     if arguments.install:
         return _install(arguments.install, place)
@@ -67,6 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
         _sweep(arguments, results, place)
     _show(arguments, results)
     return 0
+
+
+def _check_place(path: str | None, option: str) -> None:
+    """Refuse what cannot be written now, not after hours of runs."""
+    if path is None:
+        return
+    folder = next(p for p in Path(path).resolve().parents if p.exists())
+    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RegRefineError(f"--{option}: {path} cannot be written; name a file in your folder")
 
 
 def _install(names: list[str], place: Path) -> int:
@@ -146,7 +160,8 @@ def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-un
     text = ablation.table(records, without) if arguments.ablation else tables(records)
     say(text)
     if arguments.table:
-        Path(arguments.table).write_text(text, encoding="utf-8")
+        with written_aside(arguments.table) as aside:
+            aside.write_text(text, encoding="utf-8")
     if arguments.picture and arguments.curves:
         curves.draw(records, lines, Path(arguments.picture))
     elif arguments.picture:

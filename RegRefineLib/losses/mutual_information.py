@@ -5,11 +5,12 @@ falls into one bin and one of the moving image is spread over four by a cubic B-
 histogram changes smoothly with it. Voxels are counted in quarters of the moving image's bins, and
 the B-spline is applied to these counts: it costs a voxel one addition, and one look-up for its
 gradient, however many bins there are. Nothing per voxel is kept but the two images. Counts are
-whole numbers, whose sum does not hang on its order, which is another in every run on a GPU.
+whole numbers, whose sum does not depend on its order, another in every run on a GPU.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def mutual_information(
         rows = _axis(still, weights, bins, limits)
         columns = _axis(moved, weights, PARTS_OF_BIN * (bins - 3), limits)
         counts = _Counts.apply(moved, still, weights, rows, columns)
-        joint = counts @ _spline(bins).to(counts)
+        joint = counts @ _spline(bins, PARTS_OF_BIN).to(counts)
         total = total - _information(joint / joint.sum().clamp_min(1e-8), normalised)
     return total / fixed.shape[0]
 
@@ -84,7 +85,7 @@ class _Axis(NamedTuple):
     def places(self, values: Tensor) -> Tensor:
         """Return the step of each value, as int64; those beyond count at the ends."""
         share = (values - self.low).mul_(self.size / self.width)
-        return share.clamp_(0, self.size - 1).long()
+        return share.nan_to_num_(0.0).clamp_(0, self.size - 1).long()
 
 
 def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | None) -> _Axis:
@@ -93,16 +94,18 @@ def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | No
         low, high = (float(v) for v in torch.aminmax(seen)) if seen.numel() else (0.0, 0.0)
     else:
         low, high = limits
-    return _Axis(low, max(high - low, float(torch.finfo(values.dtype).tiny) * size), size)
+    width = high - low
+    # a flat image tells nothing, one that is not finite cannot be counted: all in the first bin
+    return _Axis(low, width, size) if 0 < width < math.inf else _Axis(0.0, math.inf, size)
 
 
 @lru_cache(maxsize=16)
-def _spline(bins: int) -> Tensor:
+def _spline(bins: int, parts: int) -> Tensor:
     """Return the shares (parts, bins) of a part's counts in every bin: cubic B-splines, sum 1.
 
     The parts lie in bins 1 to bins - 2, so that every window lies within the histogram.
     """
-    middles = 1 + (torch.arange(PARTS_OF_BIN * (bins - 3)) + 0.5) / PARTS_OF_BIN
+    middles = 1 + (torch.arange(parts * (bins - 3)) + 0.5) / parts
     away = (middles[:, None] - torch.arange(bins)).abs().double()
     near = (3 * away - 6) * away * away + 4
     far = (2 - away).clamp_min(0) ** 3

@@ -44,6 +44,19 @@ from .unfold import unfolded
 
 SMALL_VOXELS = 64**3
 
+# longer steps fold, wider Gaussians leave no field, and a rate of 1 never forgets
+RANGES: dict[str, tuple[float, float]] = {
+    "landmarks": (0, 1),
+    "labels": (0, 1),
+    "information": (0, 1000),
+    "step": (0, 10),
+    "last_step": (0, 10),
+    "force_sigma": (0, 50),
+    "field_sigma": (0, 50),
+    "momentum": (0, 0.999),
+    "memory": (0, 0.9999),
+}
+
 
 @dataclass(frozen=True)
 class Pyramid:
@@ -53,7 +66,7 @@ class Pyramid:
         levels: "factor:steps ...": voxels that many times the smallest, and how many steps.
         steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
         small_steps: a level of at most 64^3 voxels takes so many where `levels` says fewer (but not
-            none): they cost nothing there; only as long as `steps` is not given.
+            none), as they are quick there; only as long as `steps` is not given.
         similarity: ncc, or a name of `regrefine list similarities`.
         window: width of the correlation's window in voxels of the level.
         information: how much mutual information is added to ncc: it knows which intensities belong
@@ -92,10 +105,11 @@ class Pyramid:
     gain: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("landmarks", "labels"):
-            if not 0 <= getattr(self, name) <= 1:
+        for name, (least, most) in RANGES.items():
+            given = getattr(self, name)
+            if not least <= given <= most:
                 raise RegRefineError(
-                    f"setting {name}: a number from 0 to 1, got {getattr(self, name):g}"
+                    f"setting {name}: a number from {least:g} to {most:g}, got {given:g}"
                 )
 
     def level_list(self) -> list[tuple[float, int]]:
