@@ -20,6 +20,8 @@ class Preset(NamedTuple):
 
 _REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "intensity": "minmax"}
 _STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40}
+# Hounsfield units mean the same in both scans: nothing is to be learnt about intensities
+_CT_STEPS = {**_STEPS, "information": 0.0}
 _PYRAMID = {"affine": "affine", "backbone": "none", "refinement": "pyramid", "intensity": "minmax"}
 
 PRESETS: dict[str, Preset] = {
@@ -37,11 +39,11 @@ PRESETS: dict[str, Preset] = {
     ),
     "ct": Preset(
         "default, for CT in Hounsfield units: lungs, bones, everything",
-        {**_PYRAMID, "intensity": "ct", "settings": _STEPS},
+        {**_PYRAMID, "intensity": "ct", "settings": _CT_STEPS},
     ),
     "abdomen-ct": Preset(
         "default, for the soft tissue of CT",
-        {**_PYRAMID, "intensity": "ct-soft", "settings": _STEPS},
+        {**_PYRAMID, "intensity": "ct-soft", "settings": _CT_STEPS},
     ),
     "cardiac": Preset(
         "two phases of one heart: no linear part, to half resolution, smoother",
