@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,9 +50,7 @@ def keep_freed_memory() -> None:
     By default glibc hands every large block back at once, and a third of a full-resolution step
     goes into getting its pages again. For programs whose main work this is, never for a library.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
         mallopt(m_mmap_max, 0)
@@ -60,9 +59,16 @@ def keep_freed_memory() -> None:
 
 def give_back() -> None:
     """Hand freed memory back to the system (Linux with glibc), where a stage leaves much of it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library, None where there is no such."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 def start_counting(name: str) -> None:

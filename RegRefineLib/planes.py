@@ -31,7 +31,7 @@ def warped(image: Tensor, displacement: Tensor) -> Tensor:
         displacement: (1, 3, d, h, w) in voxels.
 
     Beyond the image its border goes on. Rows are placed to some 1e-4 voxels; where the positions of
-    one slab span a hundred planes and more, to some 1e-3.
+    one slab span hundreds of planes, to 1e-2.
     """
     d, h, w = displacement.shape[2:]
     result = image.new_empty((1, image.shape[1], d, h, w))

@@ -54,7 +54,9 @@ def _lines(path: Path) -> list[Record]:
     try:
         text = path.read_text(encoding="utf-8")
         records = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [record for record in records if key_of(record) and record["set"]]
+        for record in records:
+            _ = key_of(record), record["set"]  # raise where the line is no run's
+        return records
     except (ValueError, TypeError, KeyError) as error:
         raise RegRefineError(f"--results: {path} holds a line that is not JSON of a run") from error
 
