@@ -16,6 +16,7 @@ from .geometry import DisplacementField, FloatArray, Volume
 from .job import Extras, Job, RegRefineError
 from .metrics.report import Images, Landmarks
 from .metrics.report import report as figures
+from .refine.unfold import unfolded
 from .resample import resample
 from .warp import inverse_residual, invert, jacobian_determinant, resize, to_millimetres
 
@@ -38,7 +39,7 @@ class Finish:
         Raises:
             RegRefineError: the displacement is not finite.
         """
-        displacement = resize(displacement, self.fixed.geometry.shape)
+        displacement = self._on_fixed_grid(displacement)
         if not bool(torch.isfinite(displacement).all()):
             raise RegRefineError(
                 "the displacement became infinite; try a smaller learning_rate or more smoothness"
@@ -74,6 +75,17 @@ class Finish:
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
             sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
         return sentences
+
+    def _on_fixed_grid(self, displacement: Tensor) -> Tensor:
+        """Return the displacement in the fixed grid's voxels; folds that only this made are mended.
+
+        Interpolation shows the one-sided differences of the working grid, and these may fold where
+        its central ones do not.
+        """
+        resized = resize(displacement, self.fixed.geometry.shape)
+        if resized is displacement or bool((jacobian_determinant(displacement) <= 0).any()):
+            return resized
+        return unfolded(resized)
 
     def _whole_field(self, displacement: Tensor) -> DisplacementField:
         """Return A(x + u(x)) - x in mm on the fixed grid."""

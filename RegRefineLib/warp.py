@@ -20,6 +20,7 @@ from .geometry import DisplacementField, Geometry
 # position of voxel x under displacement u, per axis of N voxels: scale(N) * (x + u) + shift or
 # x + scale(N) * u; see `_positions`.
 CONVENTIONS = ("exact", "reg-ttr", "half-voxel")
+SLAB_PLANES = 64
 
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
@@ -213,7 +214,21 @@ def missed(displacement: Tensor, inverse: Tensor) -> Tensor:
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """Return det(I + grad u) (N, 1, D, H, W); central differences, one-sided on the faces."""
+    """Return det(I + grad u) (N, 1, D, H, W); central differences, one-sided on the faces.
+
+    Some planes at a time: the gradients alone are nine volumes.
+    """
+    depth = displacement.shape[2]
+    parts = []
+    for first in range(0, depth, SLAB_PLANES):
+        last = min(depth, first + SLAB_PLANES)
+        low, high = max(0, first - 1), min(depth, last + 1)
+        found = _determinant(displacement[:, :, low:high])
+        parts.append(found[:, :, first - low : last - low])
+    return torch.cat(parts, dim=2)
+
+
+def _determinant(displacement: Tensor) -> Tensor:
     gradients = torch.gradient(displacement, dim=(2, 3, 4))
     rows = [[gradients[a][:, c] + (1.0 if a == c else 0.0) for a in range(3)] for c in range(3)]
     (a, b, c), (d, e, f), (g, h, i) = rows

@@ -27,6 +27,15 @@ def test_no_fold_is_left():
     assert float(jacobian_determinant(unfolded(field)).min()) > 0
 
 
+def test_a_wide_collapse_is_mended():
+    field = torch.zeros((1, 3, 40, 36, 44))
+    x = torch.arange(44.0)
+    # a third of the volume is pressed to less than nothing, more slowly than one voxel can mend
+    field[:, 2] = torch.where(x < 15, 0.0, torch.where(x < 29, -1.05 * (x - 15), -14.7))
+    assert float((jacobian_determinant(field) < 0).float().mean()) > 0.25
+    assert float(jacobian_determinant(unfolded(field)).min()) > 0
+
+
 def test_away_from_folds_nothing_changes():
     field = with_folds((20, 18, 22))
     mended = unfolded(field)

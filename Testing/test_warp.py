@@ -234,6 +234,13 @@ def test_the_determinant_of_a_smooth_field_is_the_analytic_one():
     torch.testing.assert_close(found[inner], expected[inner], atol=1.5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("depth", [3, w.SLAB_PLANES, w.SLAB_PLANES + 1, 2 * w.SLAB_PLANES + 5])
+def test_the_determinant_knows_nothing_of_its_slabs(depth):
+    u = smooth_field((depth, 6, 7), 2.0)
+    mirrored = w.jacobian_determinant(torch.stack([-u[:, 0], u[:, 1], u[:, 2]], dim=1).flip(2))
+    torch.testing.assert_close(w.jacobian_determinant(u), mirrored.flip(2))
+
+
 def test_the_determinant_is_the_change_of_volume_under_the_exponential():
     velocity = smooth_field((24, 22, 26), 2.0)
     assert w.jacobian_determinant(w.integrate(velocity)).min() > 0  # diffeomorphic

@@ -39,6 +39,10 @@ def _inverted(shares: FloatArray) -> FloatArray:
     return np.where(shares > 0, 1.0 - 0.95 * shares, 0.0)
 
 
+def _t2(shares: FloatArray) -> FloatArray:
+    return np.where(shares > 0, np.exp(-3.0 * shares), 0.0)
+
+
 def _reordered(shares: FloatArray) -> FloatArray:
     return np.interp(shares, (0.0, 0.3, 0.65, 0.9, 1.0), (0.0, 0.15, 1.0, 0.6, 0.5))
 
@@ -46,6 +50,7 @@ def _reordered(shares: FloatArray) -> FloatArray:
 # name -> intensities as shares of their 99.5th percentile, in [0, 1], to another contrast
 CONTRASTS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "inverted": _inverted,  # fluid brightest, white matter darkest, as T2 shows a T1 brain
+    "t2": _t2,  # the same order, but fluid stands far out and the tissues lie close together
     "reordered": _reordered,  # grey matter brightest, then white matter: not monotonic
 }
 

@@ -2,7 +2,8 @@
 
 Small compositive steps fold (nearly) nowhere, but the steps are discrete, and a given start may
 fold. A fold is a place where neighbours crossed: averaging the displacement there, and only there,
-uncrosses them.
+uncrosses them. A wide collapse, as where air is pressed to nothing at the image's edge, asks for a
+wide average, so what a few rounds leave is averaged wider.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from ..filters import box as box_window
 from ..filters import gaussian, window_sum
 from ..warp import jacobian_determinant
 
-SIGMA, REACH = 1.0, 2  # of the smoothing, and how far around a fold it is felt, in voxels
+REACH = 2.0  # how far around a fold it is smoothed, in sigmas
+ROUNDS_PER_SIGMA = 3  # of one voxel, then of two, ...
 LEAST_DETERMINANT = 0.02
 
 
@@ -27,19 +29,28 @@ def unfolded(displacement: Tensor, rounds: int = 20) -> Tensor:
     """
     determinant = jacobian_determinant(displacement)
     mended = displacement
-    for _ in range(rounds):
+    for done in range(rounds):
         folded = determinant < LEAST_DETERMINANT
         if not bool(folded.any()):
             break
         if mended is displacement:
             mended = displacement.clone()
-        box = (slice(None), slice(None), *_around(folded[0, 0]))
-        part = mended[box]
-        near = (window_sum(folded[box].to(part), box_window(2 * REACH + 1)) > 0.5).to(part)
-        weight = window_sum(near, gaussian(SIGMA)).clamp(max=1.0)
-        mended[box] = torch.lerp(part, _averaged(part), weight)
+        sigma = 1.0 + done // ROUNDS_PER_SIGMA
+        box = (slice(None), slice(None), *_around(folded[0, 0], sigma))
+        mended[box] = _smoothed_at(mended[box], folded[box], sigma)
         _update(determinant, mended, box)
     return mended
+
+
+def _smoothed_at(field: Tensor, folded: Tensor, sigma: float) -> Tensor:
+    """Return the field, averaged within reach of the folded voxels (1, 1, D, H, W)."""
+    near = (window_sum(folded.to(field), box_window(2 * _reach(sigma) + 1)) > 0.5).to(field)
+    weight = window_sum(near, gaussian(sigma)).clamp(max=1.0)
+    return torch.lerp(field, _averaged(field, sigma), weight)
+
+
+def _reach(sigma: float) -> int:
+    return round(REACH * sigma)
 
 
 def _update(determinant: Tensor, displacement: Tensor, box: tuple[slice, ...]) -> None:
@@ -53,9 +64,9 @@ def _update(determinant: Tensor, displacement: Tensor, box: tuple[slice, ...]) -
     determinant[tuple(into)] = fresh[tuple(out_of)]
 
 
-def _around(folded: Tensor) -> tuple[slice, ...]:
+def _around(folded: Tensor, sigma: float) -> tuple[slice, ...]:
     """Return the box (D, H, W) about the true voxels, grown by all that the smoothing reads."""
-    margin = REACH + 2 * (len(gaussian(SIGMA)) // 2) + 1
+    margin = _reach(sigma) + 2 * (len(gaussian(sigma)) // 2) + 1
     box = []
     for axis, n in enumerate(folded.shape):
         others = [a for a in range(3) if a != axis]
@@ -65,7 +76,7 @@ def _around(folded: Tensor) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _averaged(field: Tensor) -> Tensor:
+def _averaged(field: Tensor, sigma: float) -> Tensor:
     """Return the local mean; beyond the border the field does not count."""
     ones = field.new_ones((1, 1, *field.shape[2:]))
-    return window_sum(field, gaussian(SIGMA)) / window_sum(ones, gaussian(SIGMA))
+    return window_sum(field, gaussian(sigma)) / window_sum(ones, gaussian(sigma))
