@@ -186,7 +186,7 @@ def test_the_command_runs_the_groups_of_the_cases(tmp_path, capsys, monkeypatch)
     words = ["bench", "--cases", str(cases), "--data", str(tmp_path)]
     words += ["--results", str(tmp_path / "r.jsonl"), "--picture", str(tmp_path / "p.png")]
     assert main([*words, "--ablation"]) == 0
-    assert "| short | 0.500 (+0.0) | +0.0 |" in capsys.readouterr().out
+    assert "| short | 0.500 (+0.0) | 1.0 |" in capsys.readouterr().out
     (tmp_path / "p.png").unlink()
     assert main([*words, "--curves"]) == 0
     said = capsys.readouterr().out
@@ -213,14 +213,20 @@ def test_the_command_runs_and_shows_the_table(tmp_path, capsys):
     assert line["dice"] > 0.5
     assert line["cpu_s"] > line["work_cpu_s"] > 0
     assert line["revision"]
+    assert (line["affine"], line["masked"]) == ("none", False)
     assert main([*words, "--no-runs"]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--no-runs"], "holds no runs"),
+        (["--no-runs"], "holds no runs yet"),
+        (["--no-runs", "--sets", "hearts"], "holds no runs of hearts yet"),
         (["--threads", "0"], "--threads"),
+        (["--limit", "nan"], "--limit"),
+        (["--limit", "inf"], "--limit"),
+        (["--tools", "greedy", "--environments", "nowhere"], "greedy not installed in nowhere"),
+        (["--install", "gredy"], "did you mean greedy"),
         (["--sets", "none"], "--sets"),
         (["--tools", "gredy"], "unknown tool"),
         (["--install", "default"], "nothing to install"),
@@ -232,6 +238,17 @@ def test_what_is_wrong_with_the_words_is_said(words, said, tmp_path, capsys):
     given = ["bench", "--cases", str(cases), "--data", str(tmp_path)]
     assert main([*given, "--results", str(tmp_path / "r.jsonl"), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_where_every_run_fails_the_command_fails(tmp_path, monkeypatch):
+    cases = write_set(tmp_path)
+    monkeypatch.setattr(sweeping, "execute", lambda *_: {"error": "no luck"})
+    words = ["bench", "--cases", str(cases), "--data", str(tmp_path), "--tools", "short"]
+    assert main([*words, "--results", str(tmp_path / "r.jsonl")]) == 1
+    picture = tmp_path / "p.png"
+    again = [*words, "--results", str(tmp_path / "r.jsonl"), "--picture", str(picture)]
+    assert main(again) == 2
+    assert not picture.exists()
 
 
 @pytest.mark.parametrize("option", ["--results", "--table", "--picture"])

@@ -19,7 +19,8 @@ def table(records: Iterable[Record], names: Sequence[str]) -> str:
     """Return a row per variant of `names`, with the mean Dice of every set.
 
     In brackets the points of Dice more or less than the default; `difference` is their mean over
-    the sets that the variant did. CPU seconds are means, their ratio the median over pairs.
+    the sets that the variant did, where there are several. CPU seconds are means, their ratio the
+    median over pairs.
     """
     runs: dict[str, dict[str, Record]] = {name: {} for name in (BASE, *names)}
     sets: dict[str, None] = {}
@@ -47,7 +48,7 @@ def _row(name: str, runs: Runs, sets: Sequence[str]) -> list[str]:
     return [
         name,
         *cells,
-        f"{statistics.mean(gains):+.1f}" if gains and name != BASE else "-",
+        f"{statistics.mean(gains):+.1f}" if gains and name != BASE and len(sets) > 1 else "-",
         f"{statistics.mean(folds):.4f} / {max(folds):.4f}" if folds else "-",
         f"{statistics.mean(seconds):.1f}" if seconds else "-",
         f"{statistics.median(ratios):.2f}" if ratios else "-",

@@ -20,7 +20,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..formats.disk import written_aside
 from ..job import RegRefineError
-from ..pictures.charts import FAINT, INK, PAPER, STAGE_COLOURS, plain
+from ..pictures.charts import FAINT, INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
+from .picture import LEAST_SPAN
 from .records import Record
 from .sweep import START
 
@@ -85,6 +86,7 @@ def draw(records: Iterable[Record], curves: Mapping[str, Sequence[str]], path: P
             drawn = _line(upper, [p.dice for p in line], line, most, colours[curve])
             _line(lower, [p.folds for p in line], line, most, colours[curve])
             handles.setdefault(curve, drawn)
+        at_least(upper, LEAST_SPAN)
     shown = [curve for curve in curves if curve in handles]
     figure.legend([handles[c] for c in shown], shown, loc="outside upper center",
                   ncols=min(len(shown), 3 * columns), frameon=False, labelcolor=INK)  # fmt: skip
@@ -120,7 +122,7 @@ def _axes(upper: Axes, lower: Axes, name: str, starts: Sequence[float]) -> None:
     lower.xaxis.set_major_formatter("{x:g}")
     upper.tick_params(labelbottom=False)
     if starts:
-        upper.axhline(statistics.mean(starts), color=FAINT, linestyle="--", linewidth=1)
+        dashed(upper, statistics.mean(starts), START)
 
 
 def _line(

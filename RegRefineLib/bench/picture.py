@@ -15,26 +15,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..formats.disk import written_aside
-from ..pictures.charts import FAINT, INK, PAPER, STAGE_COLOURS, plain
+from ..job import RegRefineError
+from ..pictures.charts import INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
 from .records import Record
 from .sweep import START
 from .tools import TOOLS
 
 COLUMNS = 3
+LEAST_SPAN = 0.05  # of the axis of Dice: 5 points
 
 
 def draw(records: Iterable[Record], path: Path) -> None:
     """Write a PNG; a dashed line is the Dice that the tools start from.
 
     Raises:
-        RegRefineError: the file cannot be written.
+        RegRefineError: no run has a Dice; the file cannot be written.
     """
     by_set: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         if "error" not in record and record.get("dice") is not None:
             by_set.setdefault(record["set"], {}).setdefault(record["tool"], []).append(record)
-    columns = min(COLUMNS, max(1, len(by_set)))
-    rows = max(1, -(-len(by_set) // columns))
+    if not any(tool != START for tools in by_set.values() for tool in tools):
+        raise RegRefineError("--picture: none of the results is of a tool that gave a Dice")
+    columns = min(COLUMNS, len(by_set))
+    rows = -(-len(by_set) // columns)
     figure = Figure((5.8 * columns, 4.2 * rows), dpi=110, facecolor=PAPER, layout="constrained")
     for place, (name, tools) in enumerate(by_set.items(), start=1):
         _panel(figure.add_subplot(rows, columns, place), name, tools)
@@ -53,7 +57,7 @@ def _panel(axis: Axes, name: str, tools: dict[str, list[Record]]) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
     most = max(len(records) for records in tools.values())
     if START in tools:
-        axis.axhline(_dice(tools[START]), color=FAINT, linestyle="--", linewidth=1)
+        dashed(axis, _dice(tools[START]), START)
     shown = sorted((_seconds(records), tool) for tool, records in tools.items() if tool != START)
     for n, (seconds, tool) in enumerate(shown):
         dice, colour = _dice(tools[tool]), STAGE_COLOURS["affine" if _is_other(tool) else "after"]
@@ -63,6 +67,7 @@ def _panel(axis: Axes, name: str, tools: dict[str, list[Record]]) -> None:
         axis.annotate(tool, (seconds, dice), (5, -11 if n % 2 else 5), textcoords="offset points",
                       color=colour, fontsize=8)  # fmt: skip
     axis.margins(x=0.25, y=0.15)
+    at_least(axis, LEAST_SPAN)
 
 
 def _is_other(tool: str) -> bool:

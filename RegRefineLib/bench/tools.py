@@ -130,7 +130,7 @@ def tool_named(name: str, variants: Mapping[str, Mapping[str, Any]]) -> Tool:
     if name not in variants:
         near = difflib.get_close_matches(name, [*TOOLS, *variants], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TOOLS)}"
-        raise RegRefineError(f"--tools: unknown tool {name!r}; {hint}")
+        raise RegRefineError(f"unknown tool {name!r}; {hint}")
     row = variants[name]
     base = tool_named(str(row.get("tool", "default")), {})
     settings = {**base.settings, **row.get("settings", {})}

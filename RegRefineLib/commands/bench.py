@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bench import environments
     from ..bench.records import Results
 
-    if arguments.threads < 1 or arguments.limit <= 0:
+    if arguments.threads < 1 or not 0 < arguments.limit < math.inf:
         raise RegRefineError("--threads is 1 or more, --limit more than 0 seconds")
     if arguments.pairs is not None and arguments.pairs < 1:
         raise RegRefineError("--pairs is 1 or more")
@@ -68,10 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.install:
         return _install(arguments.install, place)
     results = Results(Path(arguments.results))
-    if not arguments.no_runs:
-        _sweep(arguments, results, place)
+    done = True if arguments.no_runs else _sweep(arguments, results, place)
     _show(arguments, results)
-    return 0
+    return 0 if done else 1
 
 
 def _check_place(path: str | None, option: str) -> None:
@@ -92,13 +92,16 @@ def _install(names: list[str], place: Path) -> int:
     return 0
 
 
-def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type: ignore[no-untyped-def]
+def _sweep(arguments: argparse.Namespace, results, place: Path) -> bool:  # type: ignore[no-untyped-def]
+    """Run what is missing; return whether any run of what was asked for went well."""
     from ..bench.sweep import Plan, sweep
     from ..bench.tools import TOOLS
 
     cases, variants = _cases(arguments)
     every = _group(arguments) or (list(variants) if arguments.dataset else list(TOOLS))
     tools = arguments.tools or every
+    if arguments.tools:
+        _check_installed(tools, variants, place)
     plan = Plan(
         Path(arguments.results).parent / "pairs",
         place,
@@ -107,6 +110,23 @@ def _sweep(arguments: argparse.Namespace, results, place: Path) -> None:  # type
         arguments.again,
     )
     sweep(cases, tools, variants, results, plan, say)
+    pairs = {case.name for case in cases}
+    asked = [r for r in results.all() if r["case"] in pairs and r["tool"] in tools]
+    return not asked or any("error" not in record for record in asked)
+
+
+def _check_installed(names: list[str], variants, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """Refuse tools that were named and are not there; of all tools, those that are there run."""
+    from ..bench.environments import python_of
+    from ..bench.tools import tool_named
+
+    there = {name: python_of(tool_named(name, variants), place) for name in names}
+    missing = [name for name, python in there.items() if python is None]
+    if missing:
+        raise RegRefineError(
+            f"--tools: {', '.join(missing)} not installed in {place}; "
+            "regrefine bench --install TOOL makes an environment"
+        )
 
 
 def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -154,7 +174,8 @@ def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-un
 
     records = results.all(arguments.sets)
     if not records:
-        raise RegRefineError(f"--results: {arguments.results} holds no runs yet")
+        wanted = f" of {', '.join(arguments.sets)}" if arguments.sets else ""
+        raise RegRefineError(f"--results: {arguments.results} holds no runs{wanted} yet")
     grouped = arguments.ablation or arguments.curves
     without, lines = read_groups(Path(arguments.cases)) if grouped else ([], {})
     text = ablation.table(records, without) if arguments.ablation else tables(records)

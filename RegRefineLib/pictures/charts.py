@@ -23,6 +23,21 @@ def plain(axis: Axes, name: str) -> None:
         spine.set_visible(False)
 
 
+def dashed(axis: Axes, value: float, name: str) -> None:
+    """Draw a dashed line at a value, with its name at the right."""
+    axis.axhline(value, color=FAINT, linestyle="--", linewidth=1)
+    axis.annotate(name, (1, value), (-2, 3), xycoords=axis.get_yaxis_transform(),
+                  textcoords="offset points", ha="right", color=FAINT, fontsize=8)  # fmt: skip
+
+
+def at_least(axis: Axes, span: float) -> None:
+    """Widen the upright axis about its middle to `span`, so that little looks like little."""
+    low, high = axis.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2
+        axis.set_ylim(middle - span / 2, middle + span / 2)
+
+
 def bars(axis: Axes, values: Mapping[str, Sequence[float]], names: Sequence[str]) -> None:
     """Draw a group of bars per structure, a bar per stage.
 
