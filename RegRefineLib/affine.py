@@ -1,4 +1,7 @@
-"""Linear pre-alignment: centres, rigid, affine; coarse to fine on the correlation of intensities.
+"""Linear pre-alignment: centres, rigid, affine; coarse to fine on mutual information.
+
+It needs no assumption on contrast: a squared correlation, as quick, does as well where both images
+are of one kind, and fails on a T2 of a brain cut out, whose dark background is no dark tissue.
 
 A map of fixed points x (RAS mm) is x -> c + exp(G) (x - c) + t about the middle c of the fixed
 grid: G skew is a rotation, G free an affine map. The generators are scaled so that a step of one
@@ -13,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import registry
 from .geometry import FloatArray, Geometry, Volume
 from .job import Extras, Progress, Stopped
+from .losses.mutual_information import mutual_information
 from .pair import Report, ignore
 from .prepare import scaled, to_tensor
 from .resample import downsampled, resample
@@ -47,7 +50,6 @@ def align(
     *,
     intensity: str = "minmax",
     extras: Extras | None = None,
-    similarity: str = "correlation",
     report: Report = ignore,
 ) -> FloatArray:
     """Return the 4x4 that takes fixed RAS mm points to moving RAS mm points.
@@ -55,8 +57,6 @@ def align(
     Args:
         kind: none, centre, rigid or affine; centre+rigid and centre+affine do not trust the
             headers' positions and begin without them.
-        similarity: correlation (squared, so that an inverted contrast does as well), or a name of
-            the similarities' table, mutual-information for one.
 
     The beginning is the best of: the header's position (not with centre+), the centres of mass on
     each other, and the best of all translations (translate.py).
@@ -64,25 +64,30 @@ def align(
     given = extras or Extras()
     if kind == "none":
         return np.eye(4)
+    fixed, moving = scaled(fixed, intensity), scaled(moving, intensity)
     centred = np.eye(4)
-    centred[:3, 3] = centre_of_mass(moving, intensity) - centre_of_mass(fixed, intensity)
+    centred[:3, 3] = centre_of_mass(moving) - centre_of_mass(fixed)
     if kind == "centre":
         return centred
-    small_fixed, small_moving = scaled(fixed, intensity), scaled(moving, intensity)
     longest = float(np.ptp(fixed.geometry.corners(), axis=0).max())
-    starts = [centred, best_translation(small_fixed, small_moving, longest / LEVELS[0][0])]
+    images = [(fixed, moving)]
+    for n, _, _ in reversed(LEVELS):  # each from the finer one: large volumes are smoothed once
+        finer_fixed, finer_moving = images[0]
+        mm = longest / n
+        images.insert(0, (downsampled(finer_fixed, mm), downsampled(finer_moving, mm)))
+    starts = [centred, best_translation(*images[1], longest / LEVELS[0][0])]
     if not kind.startswith("centre"):
         starts.append(np.eye(4))
     levels = [
-        _level(small_fixed, small_moving, (longest / n, steps, rate), given)
-        for n, steps, rate in LEVELS
+        _level(*pair, (longest / n, steps, rate), given)
+        for pair, (n, steps, rate) in zip(images[:-1], LEVELS, strict=True)
     ]
-    return _Search(levels, similarity, report).best(starts, kind.rpartition("+")[2])
+    return _Search(levels, report).best(starts, kind.rpartition("+")[2])
 
 
-def centre_of_mass(volume: Volume, intensity: str = "minmax") -> FloatArray:
-    """Return the RAS mm of the mean position of intensity above the volume's lowest."""
-    weights = scaled(volume, intensity).array
+def centre_of_mass(volume: Volume) -> FloatArray:
+    """Return the RAS mm of the mean position of the intensities, none below zero."""
+    weights = volume.array
     total = float(weights.sum(dtype=np.float64))
     if total <= 0:
         return volume.geometry.centre
@@ -94,7 +99,7 @@ def centre_of_mass(volume: Volume, intensity: str = "minmax") -> FloatArray:
 
 
 def _level(fixed: Volume, moving: Volume, plan: tuple[float, int, float], extras: Extras) -> _Level:
-    """Images are scaled already; plan: voxel size in mm, steps, first step size in voxels."""
+    """Images are scaled and thinned; plan: voxel size in mm, steps, first step in voxels."""
     mm, steps, rate = plan
 
     def weight(mask: Volume | None, grid: Geometry) -> Tensor:
@@ -103,25 +108,23 @@ def _level(fixed: Volume, moving: Volume, plan: tuple[float, int, float], extras
         inside = Volume((mask.array != 0).astype(np.float32), mask.geometry)
         return to_tensor(resample(inside, grid), torch.device("cpu"))
 
-    f, m = downsampled(fixed, mm), downsampled(moving, mm)
     return _Level(
         steps,
         rate * mm,
-        to_tensor(f, torch.device("cpu")),
-        to_tensor(m, torch.device("cpu")),
-        weight(extras.fixed_mask, f.geometry),
-        weight(extras.moving_mask, m.geometry),
-        f.geometry,
-        m.geometry,
+        to_tensor(fixed, torch.device("cpu")),
+        to_tensor(moving, torch.device("cpu")),
+        weight(extras.fixed_mask, fixed.geometry),
+        weight(extras.moving_mask, moving.geometry),
+        fixed.geometry,
+        moving.geometry,
     )
 
 
 class _Search:
     """Adam over the generators, level by level, from the most promising start."""
 
-    def __init__(self, levels: list[_Level], similarity: str, report: Report):
+    def __init__(self, levels: list[_Level], report: Report):
         self.levels, self.report = levels, report
-        self.similarity = similarity
         grid = levels[0].fixed_grid
         self.centre = torch.tensor(grid.centre)
         self.radius = float(np.ptp(grid.corners(), axis=0).mean()) / 2
@@ -203,10 +206,7 @@ class _Search:
         moved = sample(level.moving, positions, padding="border")
         inside = sample(level.moving_weight, positions)
         weight = level.fixed_weight * inside.detach()
-        if self.similarity == "correlation":
-            loss = 1.0 - _squared_correlation(level.fixed, moved, weight)
-        else:
-            loss = registry.find("similarity", self.similarity)(level.fixed, moved, weight)
+        loss = mutual_information(level.fixed, moved, weight)
         # images must not flee from each other until little is left to compare
         share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
         return loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)
@@ -229,11 +229,3 @@ class _Adam:
         self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
         scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-8)
         self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))
-
-
-def _squared_correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-    total = weight.sum().clamp_min(1e-6)
-    a = a - (weight * a).sum() / total
-    b = b - (weight * b).sum() / total
-    cross = (weight * a * b).sum()
-    return cross * cross / ((weight * a * a).sum() * (weight * b * b).sum()).clamp_min(1e-12)
