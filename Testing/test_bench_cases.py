@@ -16,8 +16,8 @@ from RegRefineLib.formats.files import read_volume, write_volume
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Job, RegRefineError
 from RegRefineLib.presets import resolve
+from RegRefineLib.refine.options import Pyramid
 from RegRefineLib.refine.outcome import read_settings
-from RegRefineLib.refine.pyramid import Pyramid
 
 
 def test_a_pair_has_its_images_and_the_judged_labels(tmp_path):

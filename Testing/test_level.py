@@ -9,7 +9,7 @@ from test_pull import POINTS, SHIFTS
 from test_pyramid import SHAPE, deformed_pair
 
 from RegRefineLib.refine.level import Level
-from RegRefineLib.refine.pyramid import Pyramid
+from RegRefineLib.refine.options import Pyramid
 
 HALF = (18, 20, 16)
 

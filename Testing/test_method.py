@@ -72,7 +72,7 @@ def test_another_refinement_lets_go_of_settings_it_does_not_know():
 def test_the_panel_s_default_of_levels_is_the_pyramid_s_own():
     from RegRefineBridge.method import LEVELS
 
-    from RegRefineLib.refine.pyramid import Pyramid
+    from RegRefineLib.refine.options import Pyramid
 
     assert Pyramid().levels == LEVELS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from RegRefineLib.refine.motion import Motion
-from RegRefineLib.refine.pyramid import Pyramid
+from RegRefineLib.refine.options import Pyramid
 
 SHAPE = (12, 14, 16)
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import RegRefineError, Stopped
 from RegRefineLib.pair import Pair, ignore
-from RegRefineLib.refine.pyramid import Pyramid, refine
+from RegRefineLib.refine.options import Pyramid
+from RegRefineLib.refine.pyramid import refine
 from RegRefineLib.warp import jacobian_determinant, warp
 
 SHAPE = (36, 40, 32)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,12 +20,10 @@ from ..losses.windowed import WindowedSimilarity
 from ..pair import Pair
 from ..warp import resize, warp
 from .motion import Motion
+from .options import Pyramid
 from .outcome import compared
 from .pull import Pull, points_before
 from .steer import STRENGTH, Steering
-
-if TYPE_CHECKING:
-    from .pyramid import Pyramid
 
 Measure = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ..filters import gaussian, window_sum
 from ..warp import compose, warp
-
-if TYPE_CHECKING:
-    from .pyramid import Pyramid
+from .options import Pyramid
 
 
 class Motion:
