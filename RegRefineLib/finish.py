@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .geometry import DisplacementField, FloatArray, Volume
+from .geometry import DisplacementField, FloatArray, Geometry, Volume
 from .job import Extras, Job, RegRefineError
 from .metrics.report import Images, Landmarks
 from .metrics.report import report as figures
@@ -21,6 +21,7 @@ from .resample import resample
 from .warp import inverse_residual, invert, jacobian_determinant, resize, to_millimetres
 
 Figures = dict[str, Any]
+FEW = 6  # voxels along an axis: two are left when the figures cut two off each face
 
 
 class Finish:
@@ -135,8 +136,8 @@ class Finish:
 
     def _starting_figures(self) -> tuple[Figures, Figures]:
         """Return the figures of the pair as it came and after the linear part."""
-        grid = self.fixed.geometry
-        still = DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
+        grid = thinned_out(self.fixed.geometry)
+        still = DisplacementField.from_affine(np.eye(4), grid)
         before = self._figures(still, self._image(None), self._labels(None))
         if not self.is_linear:
             return before, before
@@ -158,6 +159,18 @@ class Finish:
             images=Images(self.fixed, image, extras.fixed_mask),
             points=points,
         )
+
+
+def thinned_out(grid: Geometry) -> Geometry:
+    """Return a grid of few voxels with the same outermost voxel centres.
+
+    A linear map's displacements are the same on it: largest at a corner, one determinant.
+    """
+    shape = tuple(min(n, FEW) for n in grid.shape)
+    steps = [max(n - 1, 1) / max(few - 1, 1) for n, few in zip(grid.shape, shape, strict=True)]
+    affine = grid.affine.copy()
+    affine[:3, :3] *= steps[::-1]
+    return Geometry(shape, affine)  # type: ignore[arg-type]
 
 
 def _mean(value: Any) -> float | None:
