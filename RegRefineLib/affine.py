@@ -21,7 +21,7 @@ from .job import Extras, Progress, Stopped
 from .losses.mutual_information import mutual_information
 from .pair import Report, ignore
 from .prepare import scaled, to_tensor
-from .resample import downsampled, resample
+from .resample import antialiased, coarser, resample
 from .translate import best_translation
 from .warp import identity, sample
 
@@ -74,7 +74,7 @@ def align(
     for n, _, _ in reversed(LEVELS):  # each from the finer one: large volumes are smoothed once
         finer_fixed, finer_moving = images[0]
         mm = longest / n
-        images.insert(0, (downsampled(finer_fixed, mm), downsampled(finer_moving, mm)))
+        images.insert(0, (_thinned(finer_fixed, mm), _thinned(finer_moving, mm)))
     starts = [centred, best_translation(*images[1], longest / LEVELS[0][0])]
     if not kind.startswith("centre"):
         starts.append(np.eye(4))
@@ -85,8 +85,16 @@ def align(
     return _Search(levels, report).best(starts, kind.rpartition("+")[2])
 
 
+def _thinned(volume: Volume, mm: float) -> Volume:
+    """Return the volume on voxels of about `mm`, on two slices at least: one shows no tilt."""
+    sizes = coarser(volume.geometry, mm).shape
+    shape = tuple(max(n, min(2, old)) for n, old in zip(sizes, volume.array.shape, strict=True))
+    grid = volume.geometry.resized(shape)  # type: ignore[arg-type]
+    return resample(antialiased(volume, grid), grid)
+
+
 def centre_of_mass(volume: Volume) -> FloatArray:
-    """Return the RAS mm of the mean position of the intensities, none below zero."""
+    """Return the RAS mm of the mean position of the intensities; the middle where all are zero."""
     weights = volume.array
     total = float(weights.sum(dtype=np.float64))
     if total <= 0:
@@ -132,29 +140,37 @@ class _Search:
         self.stopped = False
 
     def best(self, starts: list[FloatArray], kind: str) -> FloatArray:
-        """Return the 4x4 with the least loss: rigid from every start, then on with the best."""
+        """Return the 4x4 with the least loss: rigid from every start, then on with the best.
+
+        Where nothing better than that start was found, as between images that lie well, it is it.
+        """
         coarse, *finer = self.levels
         if kind == "rigid":
             plan = [(level, "rigid") for level in finer]
         else:
             plan = [(finer[0], "rigid"), *((level, "affine") for level in finer)]
         self.todo = len(starts) * coarse.steps + sum(level.steps for level, _ in plan)
-        trials = [self._descend(coarse, start, "rigid") for start in starts]
-        _, matrix = min(trials, key=lambda trial: trial[0])
+        trials = [(*self._descend(coarse, start, "rigid", start), start) for start in starts]
+        _, matrix, origin = min(trials, key=lambda trial: trial[0])
         for level, step_kind in plan:
-            _, matrix = self._descend(level, matrix, step_kind)
-        return matrix
+            _, matrix = self._descend(level, matrix, step_kind, origin)
+        finest = self.levels[-1]
+        share = self._share(finest, origin)
+        return min(origin, matrix, key=lambda m: float(self._loss(finest, torch.tensor(m), share)))
 
-    def _descend(self, level: _Level, start: FloatArray, kind: str) -> tuple[float, FloatArray]:
+    def _descend(
+        self, level: _Level, start: FloatArray, kind: str, origin: FloatArray
+    ) -> tuple[float, FloatArray]:
         """Return the least loss that was seen on the way, and its matrix.
 
-        Once the report callback said stop, no more steps are taken.
+        `origin` is where the levels above began: the images stay about as far on each other as
+        there. Once the report callback said stop, no more steps are taken.
         """
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
         adam = _Adam(parameters)
         base = torch.tensor(start)
         least, chosen = float("inf"), start
-        share = self._share(level, start)
+        share = self._share(level, origin)
         for step in range(level.steps):
             if self.stopped:
                 break
@@ -206,7 +222,9 @@ class _Search:
         moved = sample(level.moving, positions, padding="border")
         inside = sample(level.moving_weight, positions)
         weight = level.fixed_weight * inside.detach()
-        loss = mutual_information(level.fixed, moved, weight)
+        # normalised, it is exact; as it is, it does not fall for a corner that the images share
+        exact = level is not self.levels[0]
+        loss = mutual_information(level.fixed, moved, weight, normalised=exact)
         # images must not flee from each other until little is left to compare
         share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
         return loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)

@@ -89,3 +89,11 @@ def test_a_stop_gives_the_best_so_far():
     found = align(image_on(GRID), image_on(GRID), "affine", report=stop)
     assert len(told) == 5
     assert np.linalg.det(found[:3, :3]) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("slices", "thick", "allowed"), [(2, 9.0, 2.0), (3, 9.0, 0.7), (20, 2.0, 0.4)]
+)
+def test_an_image_stays_on_itself_however_thin(slices, thick, allowed):
+    image = image_on(grid((slices, 24, 26), (2.0, 2.0, thick)))
+    assert error_mm(align(image, image, "affine"), np.eye(4)) < allowed

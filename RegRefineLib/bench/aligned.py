@@ -21,6 +21,7 @@ from ..formats.files import read_volume, write_volume
 from ..geometry import FloatArray, Volume
 from ..resample import antialiased, resample
 from .cases import Case
+from .records import revision
 
 MASK = "mask.nii"
 
@@ -34,6 +35,7 @@ class Aligned:
         matrix: 4x4, fixed RAS mm -> moving RAS mm, already applied to `moving`.
         seconds: CPU seconds that finding it took.
         mask: the file that is 1 where the moving image lies; None where that is everywhere.
+        revision: of the library that aligned it: files that are there are not made again.
     """
 
     fixed: Path
@@ -41,6 +43,7 @@ class Aligned:
     matrix: FloatArray
     seconds: float
     mask: Path | None = None
+    revision: str = ""
 
 
 def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
@@ -55,7 +58,8 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
         if "masked" not in kept:  # of a version that did not know masks
             _note(notes, matrix, spent, _mask(*case.images(), matrix, place))
             return aligned(case, folder, with_affine)
-        return Aligned(*files, matrix, spent, place / MASK if kept["masked"] else None)
+        mask = place / MASK if kept["masked"] else None
+        return Aligned(*files, matrix, spent, mask, kept.get("revision", ""))
     place.mkdir(parents=True, exist_ok=True)
     fixed, moving = case.images()
     started = time.process_time()
@@ -65,7 +69,7 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
     write_volume(_onto(moving, fixed, matrix), files[1])
     mask = _mask(fixed, moving, matrix, place)
     _note(notes, matrix, spent, mask)
-    return Aligned(*files, matrix, spent, mask)
+    return Aligned(*files, matrix, spent, mask, revision())
 
 
 def grid_of(pair: Aligned) -> Volume:
@@ -79,7 +83,12 @@ def file_name(text: str) -> str:
 
 
 def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None) -> None:
-    kept = {"matrix": matrix.tolist(), "seconds": seconds, "masked": mask is not None}
+    kept = {
+        "matrix": matrix.tolist(),
+        "seconds": seconds,
+        "masked": mask is not None,
+        "revision": revision(),
+    }
     notes.write_text(json.dumps(kept), encoding="utf-8")
 
 

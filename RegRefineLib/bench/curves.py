@@ -120,7 +120,6 @@ def _axes(upper: Axes, lower: Axes, name: str, starts: Sequence[float]) -> None:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_minor_formatter(NullFormatter())
     lower.xaxis.set_major_formatter("{x:g}")
-    upper.tick_params(labelbottom=False)
     if starts:
         dashed(upper, statistics.mean(starts), START)
 

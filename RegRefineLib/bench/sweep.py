@@ -77,7 +77,7 @@ def sweep(
                 tool, python = ready[name]
                 pair = aligned(case, plan.folder, tool.align)
                 record["affine"] = case.affine if tool.align else "none"
-                record["masked"] = tool.mask and pair.mask is not None
+                record["affine_revision"] = pair.revision
                 record["affine_cpu_s"] = pair.seconds
                 record |= execute(tool, python, case, pair, plan.threads, plan.limit_s)
                 record["settings"] = dict(tool.settings)

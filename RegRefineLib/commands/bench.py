@@ -111,16 +111,22 @@ def _sweep(arguments: argparse.Namespace, results, place: Path) -> bool:  # type
     )
     sweep(cases, tools, variants, results, plan, say)
     pairs = {case.name for case in cases}
-    asked = [r for r in results.all() if r["case"] in pairs and r["tool"] in tools]
+    asked = [
+        r
+        for r in results.all()
+        if r["case"] in pairs and r["tool"] in tools and r["threads"] == arguments.threads
+    ]
     return not asked or any("error" not in record for record in asked)
 
 
 def _check_installed(names: list[str], variants, place: Path) -> None:  # type: ignore[no-untyped-def]
     """Refuse tools that were named and are not there; of all tools, those that are there run."""
     from ..bench.environments import python_of
+    from ..bench.sweep import START
     from ..bench.tools import tool_named
 
-    there = {name: python_of(tool_named(name, variants), place) for name in names}
+    tools = [name for name in names if name != START]
+    there = {name: python_of(tool_named(name, variants), place) for name in tools}
     missing = [name for name, python in there.items() if python is None]
     if missing:
         raise RegRefineError(

@@ -24,8 +24,8 @@ LEAST_DETERMINANT = 0.02
 def unfolded(displacement: Tensor, rounds: int = 20) -> Tensor:
     """Return (1, 3, D, H, W) in voxels without folds, or with what is left after the rounds.
 
-    Voxels more than a few away from every fold stay as they are; a field without folds is returned
-    itself.
+    Voxels out of reach of every fold (a few; more for what the first rounds leave) stay as they
+    are; a field without folds is returned itself.
     """
     determinant = jacobian_determinant(displacement)
     mended = displacement
