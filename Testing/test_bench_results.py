@@ -240,11 +240,22 @@ def test_what_is_wrong_with_the_words_is_said(words, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_the_start_alone_can_be_asked_for(tmp_path, capsys):
+    words = ["bench", "--cases", str(write_set(tmp_path)), "--data", str(tmp_path)]
+    assert main([*words, "--results", str(tmp_path / "r.jsonl"), "--tools", "start"]) == 0
+    assert "| start | 1 |" in capsys.readouterr().out
+
+
 def test_where_every_run_fails_the_command_fails(tmp_path, monkeypatch):
     cases = write_set(tmp_path)
     monkeypatch.setattr(sweeping, "execute", lambda *_: {"error": "no luck"})
     words = ["bench", "--cases", str(cases), "--data", str(tmp_path), "--tools", "short"]
     assert main([*words, "--results", str(tmp_path / "r.jsonl")]) == 1
+    monkeypatch.setattr(sweeping, "execute", lambda *_: {"dice": 0.5, "cpu_s": 1.0})
+    assert main([*words, "--results", str(tmp_path / "r.jsonl"), "--threads", "1"]) == 0
+    assert main([*words, "--results", str(tmp_path / "r.jsonl")]) == 1  # those were other runs
+    (tmp_path / "r.jsonl").unlink()
+    monkeypatch.setattr(sweeping, "execute", lambda *_: {"error": "no luck"})
     picture = tmp_path / "p.png"
     again = [*words, "--results", str(tmp_path / "r.jsonl"), "--picture", str(picture)]
     assert main(again) == 2
