@@ -21,7 +21,7 @@ from .job import Extras, Progress, Stopped
 from .losses.mutual_information import mutual_information
 from .pair import Report, ignore
 from .prepare import scaled, to_tensor
-from .resample import antialiased, coarser, resample
+from .resample import downsampled, resample
 from .translate import best_translation
 from .warp import identity, sample
 
@@ -74,7 +74,8 @@ def align(
     for n, _, _ in reversed(LEVELS):  # each from the finer one: large volumes are smoothed once
         finer_fixed, finer_moving = images[0]
         mm = longest / n
-        images.insert(0, (_thinned(finer_fixed, mm), _thinned(finer_moving, mm)))
+        # two slices at least: one shows no tilt
+        images.insert(0, (downsampled(finer_fixed, mm, 2), downsampled(finer_moving, mm, 2)))
     starts = [centred, best_translation(*images[1], longest / LEVELS[0][0])]
     if not kind.startswith("centre"):
         starts.append(np.eye(4))
@@ -83,14 +84,6 @@ def align(
         for pair, (n, steps, rate) in zip(images[:-1], LEVELS, strict=True)
     ]
     return _Search(levels, report).best(starts, kind.rpartition("+")[2])
-
-
-def _thinned(volume: Volume, mm: float) -> Volume:
-    """Return the volume on voxels of about `mm`, on two slices at least: one shows no tilt."""
-    sizes = coarser(volume.geometry, mm).shape
-    shape = tuple(max(n, min(2, old)) for n, old in zip(sizes, volume.array.shape, strict=True))
-    grid = volume.geometry.resized(shape)  # type: ignore[arg-type]
-    return resample(antialiased(volume, grid), grid)
 
 
 def centre_of_mass(volume: Volume) -> FloatArray:
@@ -222,9 +215,10 @@ class _Search:
         moved = sample(level.moving, positions, padding="border")
         inside = sample(level.moving_weight, positions)
         weight = level.fixed_weight * inside.detach()
-        # normalised, it is exact; as it is, it does not fall for a corner that the images share
-        exact = level is not self.levels[0]
-        loss = mutual_information(level.fixed, moved, weight, normalised=exact)
+        # plain, it finds the place but grows with the contents; normalised, it is exact about the
+        # place, but as a search it falls for a corner that both images share
+        found = level is not self.levels[0]
+        loss = mutual_information(level.fixed, moved, weight, normalised=found)
         # images must not flee from each other until little is left to compare
         share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
         return loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)

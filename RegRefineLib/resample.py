@@ -84,23 +84,24 @@ def antialiased(source: Volume, target: Geometry, matrix: FloatArray | None = No
     return _blurred(source, missing * _SIGMA_PER_EDGE)
 
 
-def downsampled(volume: Volume, spacing_mm: float) -> Volume:
+def downsampled(volume: Volume, spacing_mm: float, least: int = 1) -> Volume:
     """Return the volume (float32) on voxels of about `spacing_mm`, in the same block of space.
 
     Axes already that coarse keep their voxels; what is thinned out is smoothed before.
     """
-    grid = coarser(volume.geometry, spacing_mm)
+    grid = coarser(volume.geometry, spacing_mm, least)
     return resample(antialiased(volume, grid), grid)
 
 
-def coarser(geometry: Geometry, spacing_mm: float) -> Geometry:
+def coarser(geometry: Geometry, spacing_mm: float, least: int = 1) -> Geometry:
     """Return the grid of voxels of about `spacing_mm` that fills the same block of space.
 
-    Axes that are coarser than that already keep their voxels: nothing is ever refined.
+    Axes that are coarser than that already keep their voxels: nothing is ever refined. `least`
+    voxels are left along an axis where there are so many.
     """
     edges = geometry.spacing[::-1]
     sizes = (
-        min(n, max(1, round(n * float(edge) / spacing_mm)))
+        min(n, max(least, round(n * float(edge) / spacing_mm)))
         for n, edge in zip(geometry.shape, edges, strict=True)
     )
     return geometry.resized(tuple(sizes))  # type: ignore[arg-type]

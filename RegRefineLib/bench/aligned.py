@@ -56,7 +56,7 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
         kept = json.loads(notes.read_text(encoding="utf-8"))
         matrix, spent = np.array(kept["matrix"]), kept["seconds"]
         if "masked" not in kept:  # of a version that did not know masks
-            _note(notes, matrix, spent, _mask(*case.images(), matrix, place))
+            _note(notes, matrix, spent, _mask(*case.images(), matrix, place), "")
             return aligned(case, folder, with_affine)
         mask = place / MASK if kept["masked"] else None
         return Aligned(*files, matrix, spent, mask, kept.get("revision", ""))
@@ -68,8 +68,9 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
     write_volume(_float(fixed), files[0])
     write_volume(_onto(moving, fixed, matrix), files[1])
     mask = _mask(fixed, moving, matrix, place)
-    _note(notes, matrix, spent, mask)
-    return Aligned(*files, matrix, spent, mask, revision())
+    made_by = revision()
+    _note(notes, matrix, spent, mask, made_by)
+    return Aligned(*files, matrix, spent, mask, made_by)
 
 
 def grid_of(pair: Aligned) -> Volume:
@@ -82,12 +83,12 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
-def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None) -> None:
+def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None, made_by: str) -> None:
     kept = {
         "matrix": matrix.tolist(),
         "seconds": seconds,
         "masked": mask is not None,
-        "revision": revision(),
+        "revision": made_by,
     }
     notes.write_text(json.dumps(kept), encoding="utf-8")
 
