@@ -31,14 +31,14 @@ test: lint
 # A preview of the Slicer panel in a window; PNG=file writes a picture instead.
 panel: venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[panel]"
-	$(BIN)/python Testing/panel_preview.py $(if $(PNG),--png "$(PNG)") $(PANEL)
+	$(BIN)/python Testing/support/panel_preview.py $(if $(PNG),--png "$(PNG)") $(PANEL)
 
 # The module's self tests in a real Slicer, with PyTorch in its Python: SLICER=/path/to/Slicer
 test-slicer:
 	@test -n "$(SLICER)" || { echo "give the program: make test-slicer SLICER=/path/to/Slicer"; exit 2; }
 	REGREFINE_REQUIRE_RUN=1 "$(SLICER)" --testing --no-splash --no-main-window \
 	  --disable-cli-modules --additional-module-paths "$(CURDIR)/RegRefine" \
-	  --python-script "$(CURDIR)/Testing/slicer_tests.py"
+	  --python-script "$(CURDIR)/Testing/in_slicer/self_tests.py"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,6 +1,6 @@
-"""The Slicer module RegRefine: deformable registration with live figures. Wiring only.
+"""The Slicer module RegRefine: deformable registration with live metrics. Wiring only.
 
-What the panel does is in RegRefineBridge (presenter.py and around it), what is computed in
+What the panel does is in RegRefineBridge (workflow/presenter.py and around it), what is computed in
 RegRefineLib. From a script, in Slicer's Python console or with --python-script:
 
     from RegRefine import RegRefineLogic
@@ -30,27 +30,29 @@ try:
 except ImportError:  # in a checkout the library is the module folder's neighbour
     sys.path.append(str(HERE.parent))
 
-from RegRefineBridge import dependencies, models, sampledata
-from RegRefineBridge.following import FollowsParameters
-from RegRefineBridge.headless import requestFor, runBlocking
-from RegRefineBridge.method import describe
-from RegRefineBridge.panel import Panel
-from RegRefineBridge.parameters import (
+from RegRefineBridge.mrml.scene import MrmlScene
+from RegRefineBridge.mrml.slice_views import Views
+from RegRefineBridge.panel import sample_data as sampledata
+from RegRefineBridge.panel.follow_parameters import FollowsParameters
+from RegRefineBridge.panel.panel import Panel
+from RegRefineBridge.panel.parameter_node import (
     RegRefineParameterNode,
     forgetUnknown,
     requestOf,
     useAsItIs,
 )
-from RegRefineBridge.presenter import Presenter
-from RegRefineBridge.presetsection import PresetSection
-from RegRefineBridge.resultssection import ResultsSection
-from RegRefineBridge.scene import MrmlScene
-from RegRefineBridge.selftest import SelfTests
-from RegRefineBridge.transports import QProcessTransport, SubprocessTransport, ignore
-from RegRefineBridge.views import Views
-from RegRefineBridge.worker import WorkerClient
+from RegRefineBridge.panel.preset_section import PresetSection
+from RegRefineBridge.panel.results_section import ResultsSection
+from RegRefineBridge.panel.scripting import requestFor, runBlocking
+from RegRefineBridge.panel.self_tests import SelfTests
+from RegRefineBridge.process import packages as dependencies
+from RegRefineBridge.process.client import WorkerClient
+from RegRefineBridge.process.transports import QProcessTransport, SubprocessTransport, ignore
+from RegRefineBridge.workflow import weights as models
+from RegRefineBridge.workflow.job_choices import describe
+from RegRefineBridge.workflow.presenter import Presenter
 
-from RegRefineLib.job import RegRefineError
+from RegRefineLib.errors import RegRefineError
 
 REQUIREMENTS = HERE / "Resources" / "requirements.txt"
 POLL_MS = 100
@@ -67,7 +69,7 @@ class RegRefine(ScriptedLoadableModule):
         self.parent.contributors = ["RegRefine's contributors"]
         self.parent.helpText = _(
             "Deformable registration of two volumes, or the refinement of any transform that other "
-            "modules found, with live overlap and folding figures. "
+            "modules found, with live overlap and folding metrics. "
             "Choose a fixed and a moving volume and press Apply."
         )
         self.parent.acknowledgementText = _(
@@ -241,7 +243,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
                 True agrees to the download of a network's weights where they are not here.
 
         Returns:
-            When blocking, the nodes by output: transform, warpedVolume, figures, ...; else None,
+            When blocking, the nodes by output: transform, warpedVolume, metrics, ...; else None,
             and the nodes are in presenter.shown().nodes.
 
         Raises:

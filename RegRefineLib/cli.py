@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .job import Cancelled, RegRefineError
+from .errors import Cancelled, RegRefineError
 
 # name -> module of commands/; imported only when the command runs, so that help comes at once
 COMMANDS = {
     "register": "register two volumes",
     "apply": "move a volume, labels or landmarks through a transform",
-    "evaluate": "figures of how well two label maps, images or landmark sets agree",
+    "evaluate": "metrics of how well two label maps, images or landmark sets agree",
     "list": "presets, backbones, refinements, similarities ... by name",
     "models": "list, fetch, verify and remove networks' weights",
     "pack": "make a file of training data ready for training",

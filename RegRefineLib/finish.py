@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from . import __version__
+from .errors import RegRefineError
 from .geometry import DisplacementField, FloatArray, Geometry, Volume
-from .job import Extras, Job, RegRefineError
+from .job import Extras, Job
 from .metrics.report import Images, Landmarks
-from .metrics.report import report as figures
-from .refine.unfold import unfolded
+from .metrics.report import report as metrics
+from .ops.folds import repair_folds
+from .ops.warp import inverse_error, invert, jacobian_determinant, resize, to_millimetres
 from .resample import resample
-from .warp import inverse_residual, invert, jacobian_determinant, resize, to_millimetres
 
-Figures = dict[str, Any]
-FEW = 6  # voxels along an axis: two are left when the figures cut two off each face
+Metrics = dict[str, Any]
+FEW = 6  # voxels along an axis: two are left when the metrics cut two off each face
 
 
 class Finish:
@@ -49,17 +50,17 @@ class Finish:
         inverse, residual = self._inverse(displacement) if job.inverse else (None, None)
         warped = self._image(field)
         labels = self._labels(field)
-        before, linear = self._starting_figures()
+        before, linear = self._starting_metrics()
         return {
             "field": field,
             "inverse": inverse,
-            "inverse_residual_mm": residual,
+            "inverse_error_mm": residual,
             "warped": warped,
             "warped_labels": labels,
             "jacobian": self._jacobian(displacement) if job.jacobian else None,
             "before": before,
             "affine_only": linear,
-            "after": self._figures(field, warped, labels),
+            "after": self._metrics(field, warped, labels),
             "versions": versions(),
         }
 
@@ -72,7 +73,7 @@ class Finish:
                 start, end = abs(start), abs(end)  # bright is dark in another modality
             if start is not None and end is not None and sign * (end - start) < -1e-3:
                 sentences.append(f"{name} is worse after refinement ({start:.3f} -> {end:.3f})")
-        residual = outcome["inverse_residual_mm"]
+        residual = outcome["inverse_error_mm"]
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
             sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
         return sentences
@@ -86,7 +87,7 @@ class Finish:
         resized = resize(displacement, self.fixed.geometry.shape)
         if resized is displacement or bool((jacobian_determinant(displacement) <= 0).any()):
             return resized
-        return unfolded(resized)
+        return repair_folds(resized)
 
     def _whole_field(self, displacement: Tensor) -> DisplacementField:
         """Return A(x + u(x)) - x in mm on the fixed grid."""
@@ -105,7 +106,7 @@ class Finish:
         The residual is the 99th percentile of |inverse(map(x)) - x| in mm.
         """
         back = invert(displacement)
-        gap = inverse_residual(displacement, back).flatten()
+        gap = inverse_error(displacement, back).flatten()
         sampled = gap[:: max(1, gap.numel() // 10**6)]
         residual = float(torch.quantile(sampled, 0.99)) * float(self.fixed.geometry.spacing.max())
         left = to_millimetres(back, self.fixed.geometry)
@@ -134,24 +135,24 @@ class Finish:
             return None
         return resample(labels, self.fixed.geometry, mapping, "nearest")
 
-    def _starting_figures(self) -> tuple[Figures, Figures]:
-        """Return the figures of the pair as it came and after the linear part."""
+    def _starting_metrics(self) -> tuple[Metrics, Metrics]:
+        """Return the metrics of the pair as it came and after the linear part."""
         grid = thinned_out(self.fixed.geometry)
         still = DisplacementField.from_affine(np.eye(4), grid)
-        before = self._figures(still, self._image(None), self._labels(None))
+        before = self._metrics(still, self._image(None), self._labels(None))
         if not self.is_linear:
             return before, before
         affine = DisplacementField.from_affine(self.matrix, grid)
         moved = self._image(self.matrix)
-        return before, self._figures(affine, moved, self._labels(self.matrix))
+        return before, self._metrics(affine, moved, self._labels(self.matrix))
 
-    def _figures(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Figures:
+    def _metrics(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Metrics:
         extras = self.extras
         points = None
         if extras.fixed_landmarks is not None and extras.moving_landmarks is not None:
             points = Landmarks(extras.fixed_landmarks, extras.moving_landmarks)
         both = extras.fixed_labels is not None and labels is not None
-        return figures(
+        return metrics(
             extras.fixed_labels if both else None,
             labels if both else None,
             field,

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .errors import RegRefineError
+
 FloatArray = NDArray[np.floating[Any]]
 
 
@@ -229,3 +231,19 @@ class DisplacementField:
         """Return u (k,j,i,3) in voxels of the field's own grid along (i, j, k)."""
         matrix = self.geometry.inverse_affine[:3, :3].astype(self.vectors.dtype)
         return self.vectors @ matrix.T
+
+
+def check_finite(array: NDArray[Any], name: object) -> None:
+    """Raise RegRefineError, beginning with `name`, where a value is NaN or infinite."""
+    if array.dtype.kind != "f":
+        return
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise RegRefineError(
+            f"{name}: {bad} voxels are NaN or infinite; put numbers there first (such as 0)"
+        )
+
+
+def sizes_text(shape: tuple[int, ...]) -> str:
+    """Return sizes as people read them: 160 x 192 x 224."""
+    return " x ".join(str(n) for n in shape)

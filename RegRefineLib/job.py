@@ -11,6 +11,8 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from .errors import RegRefineError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -21,21 +23,11 @@ Number = float | int
 Setting = str | float | int | bool | None
 
 
-class RegRefineError(Exception):
-    """Something a user caused and can mend; the message is a sentence that says how."""
-
-
-class Cancelled(Exception):
-    """Raised by a report callback: drop the run."""
-
-
-class Stopped(Exception):
-    """Raised by a report callback: end the run now and keep the best field so far."""
-
-
 AFFINES = ("none", "centre", "rigid", "affine", "centre+rigid", "centre+affine")
 INTENSITIES = ("minmax", "percentile", "mr", "ct", "ct-soft", "none")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# what job files of earlier versions call the fields
+FORMER_NAMES = {"backbone": "start", "backbone_settings": "start_settings"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Job:
     """Everything that decides the result, apart from the images.
 
     A field that is None is taken from the preset (presets.py). `settings` are the refinement's own
-    (steps, learning rate, weights of its terms ...) and `backbone_settings` the start's.
+    (steps, learning rate, weights of its terms ...) and `start_settings` the start's.
 
     Raises:
         RegRefineError: a value is not one of those allowed.
@@ -51,12 +43,12 @@ class Job:
 
     preset: str = "default"
     affine: str | None = None
-    backbone: str | None = None
+    start: str | None = None
     refinement: str | None = None
     intensity: str | None = None
     working_spacing_mm: float | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
-    backbone_settings: dict[str, Setting] = field(default_factory=dict)
+    start_settings: dict[str, Setting] = field(default_factory=dict)
     device: str = "auto"
     seed: int = 0
     inverse: bool = False
@@ -72,7 +64,7 @@ class Job:
             raise RegRefineError(f"working_spacing_mm: 0 (the fixed grid) or mm, got {spacing!r}")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise RegRefineError(f"seed: a whole number from 0 to 2^63 - 1, got {self.seed!r}")
-        for name in ("settings", "backbone_settings"):
+        for name in ("settings", "start_settings"):
             if not isinstance(getattr(self, name), dict):
                 raise RegRefineError(f"{name}: names with values, got {getattr(self, name)!r}")
 
@@ -87,6 +79,7 @@ class Job:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Job:
         """Return the job that `to_json` wrote; unknown names are an error, not ignored."""
+        values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -116,7 +109,7 @@ class Extras:
     """What may come with the two images, each optional.
 
     Attributes:
-        fixed_labels, moving_labels: integer label maps, for figures, and to steer where told to.
+        fixed_labels, moving_labels: integer label maps, for metrics, and to steer where told to.
         fixed_mask, moving_mask: images that are non-zero where the images are to be compared.
         initial: the start: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
         fixed_landmarks, moving_landmarks: (n, 3) corresponding points in RAS mm.
@@ -139,7 +132,7 @@ class Progress:
         stage: prepare, affine, start, refine or finish.
         step, steps: 0-based step of how many (steps 0: unknown).
         loss: the terms of the loss by name, `total` among them.
-        metrics: live figures: dice, folds_percent, sdlogj, largest_mm.
+        metrics: live metrics: dice, folds_percent, sdlogj, largest_mm.
         elapsed_s, eta_s: seconds since the run began and, where known, to its end.
         message: a sentence for the log; `warning` marks those a user must see.
         displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for
@@ -177,7 +170,7 @@ class Result:
         field: the whole mapping (linear part included) on the fixed grid, in mm.
         affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
         warped: the moving image on the fixed grid; warped_labels likewise where labels were given.
-        before, affine_only, after: figures by name (metrics.report), each where it could be had.
+        before, affine_only, after: metrics by name (metrics.report), each where it could be had.
         history: one record per step of the refinement.
         seconds: wall time per stage.
         warnings: what was changed or looks wrong, in sentences.
@@ -188,7 +181,7 @@ class Result:
     warped: Volume
     warped_labels: Volume | None
     inverse: DisplacementField | None
-    inverse_residual_mm: float | None
+    inverse_error_mm: float | None
     jacobian: Volume | None
     before: dict[str, Any]
     affine_only: dict[str, Any]
@@ -211,7 +204,7 @@ class Result:
             "before": self.before,
             "affine_only": self.affine_only,
             "after": self.after,
-            "inverse_residual_mm": self.inverse_residual_mm,
+            "inverse_error_mm": self.inverse_error_mm,
             "history": self.history,
             "seconds": self.seconds,
             "peak_memory_mb": self.peak_memory_mb,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .geometry import Geometry
 from .job import Progress
+from .ops.warp import warp
 
 Report = Callable[[Progress], None]
 
@@ -31,7 +33,7 @@ class Pair:
         geometry: the working grid.
         fixed_mask, moving_mask: 1 inside, 0 outside, or None for everywhere. Without a mask of the
             user's, the moving one says where the moving image lies if that is not everywhere.
-        fixed_labels, moving_labels: integer label maps for live figures and label losses, or None.
+        fixed_labels, moving_labels: integer label maps for live metrics and label losses, or None.
         initial: the given start as a displacement, or None.
         fixed_points, moving_points: corresponding landmarks (n, 3) in voxels (k, j, i) of this
             grid, the moving ones brought here through the linear part; or None.
@@ -61,3 +63,27 @@ class Pair:
     def zero(self) -> Tensor:
         """Return the displacement that moves nothing, (1, 3, D, H, W)."""
         return torch.zeros((1, 3, *self.shape), device=self.device, dtype=self.fixed.dtype)
+
+
+def compared(pair: Pair, displacement: Tensor) -> Tensor | None:
+    """Return the weights (1, 1, D, H, W) of the voxels where both images count, None: everywhere.
+
+    The moving image's mask is seen through `displacement`, the start, once for all.
+    """
+    masks = [] if pair.fixed_mask is None else [pair.fixed_mask]
+    if pair.moving_mask is not None:
+        masks.append(warp(pair.moving_mask, displacement.detach()))
+    return math.prod(masks[1:], start=masks[0]) if masks else None
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The refined displacement (1, 3, D, H, W) in voxels and one record per step.
+
+    `remarks` are sentences that a reader of the result must know.
+    """
+
+    displacement: Tensor
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped_because: str = ""
+    remarks: tuple[str, ...] = ()

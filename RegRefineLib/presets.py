@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 from typing import Any, NamedTuple
 
-from .job import Job, RegRefineError
+from .errors import RegRefineError
+from .job import Job
 
 
 class Preset(NamedTuple):
@@ -18,11 +19,11 @@ class Preset(NamedTuple):
     values: dict[str, Any]
 
 
-_REG_TTR = {"affine": "none", "backbone": "none", "refinement": "reg-ttr", "intensity": "minmax"}
+_REG_TTR = {"affine": "none", "start": "none", "refinement": "reg-ttr", "intensity": "minmax"}
 _STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40}
 # Hounsfield units mean the same in both scans: nothing is to be learnt about intensities
 _CT_STEPS = {**_STEPS, "information": 0.0}
-_PYRAMID = {"affine": "affine", "backbone": "none", "refinement": "pyramid", "intensity": "minmax"}
+_PYRAMID = {"affine": "affine", "start": "none", "refinement": "pyramid", "intensity": "minmax"}
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(
@@ -60,12 +61,12 @@ PRESETS: dict[str, Preset] = {
         "affine, then ConvexAdam: dense search and Adam on self-similarity, across modalities",
         {
             "affine": "affine",
-            "backbone": "convexadam",
+            "start": "convexadam",
             "refinement": "convexadam-adam",
             "intensity": "minmax",
         },
     ),
-    "released": Preset(
+    "reg-ttr-released": Preset(
         "Reg-TTR exactly as its published program computes it",
         {
             **_REG_TTR,
@@ -77,33 +78,51 @@ PRESETS: dict[str, Preset] = {
             },
         },
     ),
-    "paper": Preset(
+    "reg-ttr-paper": Preset(
         "Reg-TTR as its paper's text says: one window, diffusion, no scheduler",
         {**_REG_TTR, "settings": {"windows": "9:1", "smoothness": "l2", "keep": "last"}},
     ),
-    "fixed": Preset(
+    "reg-ttr-mended": Preset(
         "Reg-TTR with a consistent warp and the best field kept",
         {**_REG_TTR, "settings": {}},
     ),
 }
 
 
+# earlier names, which job files, scripts and saved scenes may hold
+FORMER_NAMES = {
+    "released": "reg-ttr-released",
+    "paper": "reg-ttr-paper",
+    "fixed": "reg-ttr-mended",
+}
+
+
+def find_preset(name: str) -> Preset:
+    """Return the preset of that name, or of that former name.
+
+    Raises:
+        RegRefineError: there is none; the message offers the nearest ones.
+    """
+    name = FORMER_NAMES.get(name, name)
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(PRESETS)}"
+        raise RegRefineError(f"unknown preset {name!r}; {hint}")
+    return PRESETS[name]
+
+
 def resolve(job: Job) -> Job:
     """Return the job with every empty field filled from its preset.
 
     Settings given in the job win over the preset's; where the job names another refinement or
-    backbone than the preset, the preset's settings for it do not apply.
+    start than the preset, the preset's settings for it do not apply.
     """
-    if job.preset not in PRESETS:
-        near = difflib.get_close_matches(job.preset, PRESETS, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(PRESETS)}"
-        raise RegRefineError(f"unknown preset {job.preset!r}; {hint}")
-    values = PRESETS[job.preset].values
+    values = find_preset(job.preset).values
     filled: dict[str, Any] = {
         name: values.get(name, fallback)
         for name, fallback in (
             ("affine", "none"),
-            ("backbone", "none"),
+            ("start", "none"),
             ("refinement", "none"),
             ("intensity", "minmax"),
             ("working_spacing_mm", 0.0),
@@ -112,9 +131,9 @@ def resolve(job: Job) -> Job:
     }
     if job.refinement in (None, values.get("refinement")):
         filled["settings"] = {**values.get("settings", {}), **job.settings}
-    if job.backbone in (None, values.get("backbone")):
-        filled["backbone_settings"] = {
-            **values.get("backbone_settings", {}),
-            **job.backbone_settings,
+    if job.start in (None, values.get("start")):
+        filled["start_settings"] = {
+            **values.get("start_settings", {}),
+            **job.start_settings,
         }
     return job.replaced(**filled)

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .job import RegRefineError
+from .errors import RegRefineError
 
 
 class Row(NamedTuple):
@@ -65,7 +65,9 @@ NETWORKS: dict[str, Row] = {
 # refine(pair, start, settings, report) -> Refined (see refine/outcome.py)
 REFINEMENTS: dict[str, Row] = {
     "none": Row("refine.none:refine", "keep the start as it is"),
-    "pyramid": Row("refine.pyramid:refine", "coarse-to-fine diffeomorphic descent (the default)"),
+    "pyramid": Row(
+        "refine.pyramid.descent:refine", "coarse-to-fine diffeomorphic descent (the default)"
+    ),
     "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
     "convexadam-adam": Row("refine.convexadam_adam:refine", "Adam on MIND features (ConvexAdam)"),
     "firework": Row("refine.firework:refine", "a FiRework network goes on from any start"),

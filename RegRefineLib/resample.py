@@ -1,4 +1,4 @@
-"""Volumes onto other grids: through a mapping, smoothed before they are thinned out.
+"""Volumes onto other grids: through a mapping, smoothed before they are downsampled out.
 
 The work is SimpleITK's, which is fast and uses all cores; fields are applied in float32.
 """
@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .formats.lps import affine_to_transform, field_to_image, from_image, grid_of, to_image
 from .geometry import DisplacementField, FloatArray, Geometry, Volume
+from .itk_lps import affine_to_transform, field_to_image, from_image, grid_of, to_image
 
 INTERPOLATIONS = {
     "linear": sitk.sitkLinear,
@@ -87,7 +87,7 @@ def antialiased(source: Volume, target: Geometry, matrix: FloatArray | None = No
 def downsampled(volume: Volume, spacing_mm: float, least: int = 1) -> Volume:
     """Return the volume (float32) on voxels of about `spacing_mm`, in the same block of space.
 
-    Axes already that coarse keep their voxels; what is thinned out is smoothed before.
+    Axes already that coarse keep their voxels; what is downsampled out is smoothed before.
     """
     grid = coarser(volume.geometry, spacing_mm, least)
     return resample(antialiased(volume, grid), grid)

@@ -16,10 +16,8 @@ import pkgutil
 import sys
 from pathlib import Path
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 import golden
+import numpy as np
 from golden.comparison import Comparison
 
 

@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.files import read_labels, read_volume
-from ..formats.landmarks import read_landmarks
+from ..errors import RegRefineError
 from ..geometry import FloatArray, Geometry, Volume
-from ..job import AFFINES, INTENSITIES, RegRefineError
+from ..io.landmarks import read_landmarks
+from ..io.volumes import read_labels, read_volume
+from ..job import AFFINES, INTENSITIES
 from .tools import TOOLS
 
 _PATHS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..formats.disk import written_aside
-from ..job import RegRefineError
-from ..pictures.charts import FAINT, INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
+from ..errors import RegRefineError
+from ..io.paths import written_aside
+from ..plots.charts import FAINT, INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
 from .picture import LEAST_SPAN
 from .records import Record
 from .sweep import START

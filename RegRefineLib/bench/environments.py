@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 from .tools import OWN, Tool
 
 VARIABLE = "REGREFINE_PEERS"

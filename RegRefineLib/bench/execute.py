@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..job import RegRefineError
-from .aligned import Aligned
+from ..errors import RegRefineError
 from .cases import Case
-from .judge import figures, read_field
+from .judge import judged, read_field
+from .prealigned import Aligned
 from .runners.task import Task
 from .tools import Tool
 
@@ -31,7 +31,7 @@ _THREADS = (
 def execute(
     tool: Tool, python: Path, case: Case, pair: Aligned, threads: int, limit_s: float
 ) -> dict[str, Any]:
-    """Return the figures, seconds and memory of a run; of one that failed its `error`."""
+    """Return the metrics, seconds and memory of a run; of one that failed its `error`."""
     with tempfile.TemporaryDirectory(prefix="regrefine-bench-") as folder:
         place = Path(folder)
         task = Task(
@@ -49,12 +49,12 @@ def execute(
         if error:
             return {**record, "error": error}
         try:
-            from .aligned import grid_of
+            from .prealigned import grid_of
 
             field = read_field(Path(record.pop("field")), grid_of(pair).geometry)
         except RegRefineError as flaw:
             return {**record, "error": str(flaw)}
-        return {**record, **figures(case, field, pair.matrix)}
+        return {**record, **judged(case, field, pair.matrix)}
 
 
 def _measured(

@@ -1,4 +1,4 @@
-"""One judge for all tools: figures of a displacement on the fixed grid.
+"""One judge for all tools: metrics of a displacement on the fixed grid.
 
 Labels are moved once, by nearest neighbour, from the moving map as it came through the affine
 part and the tool's displacement together. Folds and SDlogJ are of the displacement alone.
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.transforms import read_transform
+from ..errors import RegRefineError
 from ..geometry import DisplacementField, FloatArray, Geometry
-from ..job import RegRefineError
+from ..io.transforms import read_transform
 from ..metrics.report import Landmarks, report
 from ..resample import resample
 from .cases import Case
@@ -38,7 +38,7 @@ def zero_field(grid: Geometry) -> DisplacementField:
     return DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
 
 
-def figures(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
+def judged(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
     """Return FIGURES by name, means over labels; None where one cannot be had."""
     whole = composed(field, matrix)
     found: dict[str, Any] = report(field=field)

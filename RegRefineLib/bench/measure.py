@@ -18,7 +18,7 @@ from typing import Any
 
 def main() -> int:
     """Return the command's exit status, 124 where it ran past the limit."""
-    figures, limit, *command = sys.argv[1:]
+    written, limit, *command = sys.argv[1:]
     started = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -41,7 +41,7 @@ def main() -> int:
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / kilo,
     }
-    with open(figures, "w", encoding="utf-8") as file:  # noqa: PTH123 (pathlib is slow to load)
+    with open(written, "w", encoding="utf-8") as file:  # noqa: PTH123 (pathlib is slow to load)
         json.dump(found, file)
     return 124 if late else abs(os.waitstatus_to_exitcode(status))
 

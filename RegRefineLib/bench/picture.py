@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..formats.disk import written_aside
-from ..job import RegRefineError
-from ..pictures.charts import INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
+from ..errors import RegRefineError
+from ..io.paths import written_aside
+from ..plots.charts import INK, PAPER, STAGE_COLOURS, at_least, dashed, plain
 from .records import Record
 from .sweep import START
 from .tools import TOOLS

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..job import RegRefineError, finite
+from ..errors import RegRefineError
+from ..job import finite
 
 Record = dict[str, Any]
 Key = tuple[str, str, int]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .aligned import Aligned, aligned, grid_of
 from .cases import Case
 from .environments import python_of
 from .execute import execute
-from .judge import figures, zero_field
+from .judge import judged, zero_field
+from .prealigned import Aligned, aligned, grid_of
 from .records import Record, Results, revision
 from .tools import Tool, tool_named
 
@@ -105,7 +105,7 @@ def _base(case: Case, name: str, plan: Plan) -> Record:
 
 def _start(case: Case, pair: Aligned) -> Record:
     field = zero_field(grid_of(pair).geometry)
-    return {"affine_cpu_s": pair.seconds, **figures(case, field, pair.matrix)}
+    return {"affine_cpu_s": pair.seconds, **judged(case, field, pair.matrix)}
 
 
 def line_of(record: Record) -> str:

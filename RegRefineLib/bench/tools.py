@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 
 RUNNERS = Path(__file__).resolve().parent / "runners"
 OWN = "regrefine"  # the environment that is this very Python

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 from .terminal import say
 
 LANDMARK_FILES = (".fcsv", ".mrk.json", ".csv")
@@ -43,15 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> Any:
-    from ..formats import files
+    from ..io import volumes as files
 
     return None if arguments.reference is None else files.read_volume(arguments.reference).geometry
 
 
 def _apply_to_volume(arguments: argparse.Namespace) -> None:
-    from ..formats import files
-    from ..formats.transforms import read_transform
     from ..geometry import DisplacementField
+    from ..io import volumes as files
+    from ..io.transforms import read_transform
     from ..resample import resample
 
     grid = _reference(arguments)
@@ -74,8 +74,8 @@ def _apply_to_volume(arguments: argparse.Namespace) -> None:
 
 
 def _apply_to_landmarks(arguments: argparse.Namespace) -> None:
-    from ..formats.landmarks import read_landmarks, write_landmarks
-    from ..formats.transforms import read_transform
+    from ..io.landmarks import read_landmarks, write_landmarks
+    from ..io.transforms import read_transform
 
     names, points = read_landmarks(arguments.input)
     mapping = read_transform(arguments.transform, _reference(arguments))

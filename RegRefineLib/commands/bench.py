@@ -7,8 +7,8 @@ import math
 import os
 from pathlib import Path
 
-from ..formats.disk import written_aside
-from ..job import RegRefineError
+from ..errors import RegRefineError
+from ..io.paths import written_aside
 from .terminal import say
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--dataset", choices=("acdc", "lpba40", "mindboggle", "abdomenctct"),
-        help="instead: its published test pairs, before and after Reg-TTR, per backbone",
+        help="instead: its published test pairs, before and after Reg-TTR, per start",
     )  # fmt: skip
     what.add_argument("--root", metavar="DIR", help="where the dataset lies")
     how = parser.add_argument_group("how")
@@ -137,7 +137,7 @@ def _check_installed(names: list[str], variants, place: Path) -> None:  # type: 
 
 def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     """Return the pairs to run, and the variants of tools by name."""
-    from ..bench import published
+    from ..bench import reg_ttr_tables as published
     from ..bench.cases import read_cases
 
     if arguments.dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..samples.pairs import names
+from ..demo.pairs import names
 from .terminal import Bar, say, show_table, table
 
 
@@ -23,9 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch the pair (once), register it, show the figures and say what was written."""
+    """Fetch the pair (once), register it, show the metrics and say what was written."""
     from .. import memory
-    from ..samples import demo
+    from ..demo import run as demo
 
     memory.keep_freed_memory()
     bar = Bar()

@@ -1,4 +1,4 @@
-"""regrefine evaluate: figures of label maps, images, landmarks and fields."""
+"""regrefine evaluate: metrics of label maps, images, landmarks and fields."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 from .apply import moved_points
 from .terminal import mean_of, say, show_table, table
 
@@ -25,24 +25,24 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--transform", metavar="FILE", help="move the moving ones through this first; judge it too"
     )
     parser.add_argument("--labels", type=int, nargs="+", metavar="N", help="only these labels")
-    parser.add_argument("--json", action="store_true", help="all figures as JSON, per label")
+    parser.add_argument("--json", action="store_true", help="all metrics as JSON, per label")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compute the figures that the given files allow, and show them."""
-    figures = _figures(arguments)
-    if not figures:
+    """Compute the metrics that the given files allow, and show them."""
+    metrics = _metrics(arguments)
+    if not metrics:
         raise RegRefineError(
             "nothing to evaluate: give --fixed-labels and --moving-labels, --fixed and --moving, "
             "both sets of landmarks, or a field as --transform"
         )
     if arguments.json:
-        say(json.dumps(figures, indent=1, allow_nan=False))
+        say(json.dumps(metrics, indent=1, allow_nan=False))
         return 0
-    show_table(table({"": figures}))
-    for label, value in figures.get("dice", {}).items():
+    show_table(table({"": metrics}))
+    for label, value in metrics.get("dice", {}).items():
         if label != "mean":
-            hd95 = figures.get("hd95_mm", {}).get(label)
+            hd95 = metrics.get("hd95_mm", {}).get(label)
             say(f"  label {label:>6}  Dice {_text(value)}  HD95 {_text(hd95)} mm")
     return 0
 
@@ -51,10 +51,10 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{mean_of(value):.3f}"
 
 
-def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
-    from ..formats import files
-    from ..formats.transforms import read_transform
+def _metrics(arguments: argparse.Namespace) -> dict[str, Any]:
     from ..geometry import DisplacementField
+    from ..io import volumes as files
+    from ..io.transforms import read_transform
     from ..metrics.report import Images, report
     from ..resample import resample
 
@@ -75,10 +75,10 @@ def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
     field = mapping if isinstance(mapping, DisplacementField) else None
     if isinstance(mapping, np.ndarray) and grid is not None:
         field = DisplacementField.from_affine(mapping, grid)
-    figures = report(fixed_labels, warped_labels, field, moving_labels=moving_labels, images=images)
+    metrics = report(fixed_labels, warped_labels, field, moving_labels=moving_labels, images=images)
     if pairs["-landmarks"]:
-        figures["tre_mm"] = _landmark_error(*pairs["-landmarks"], mapping)
-    return figures
+        metrics["tre_mm"] = _landmark_error(*pairs["-landmarks"], mapping)
+    return metrics
 
 
 def _pair(arguments: argparse.Namespace, name: str) -> tuple[str, str] | None:
@@ -94,7 +94,7 @@ def _pair(arguments: argparse.Namespace, name: str) -> tuple[str, str] | None:
 
 def _landmark_error(fixed: str, moving: str, mapping: Any) -> float:
     """Return the mean distance in mm of the moved fixed points from the moving ones."""
-    from ..formats.landmarks import read_landmarks
+    from ..io.landmarks import read_landmarks
 
     start, wanted = (read_landmarks(path)[1] for path in (fixed, moving))
     if len(start) != len(wanted) or not len(start):

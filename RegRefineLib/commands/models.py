@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it for each name, or list all models."""
-    from ..job import RegRefineError
+    from ..errors import RegRefineError
     from ..weights import catalogue, store
 
     if arguments.action == "list":

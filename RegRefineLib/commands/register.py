@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..job import AFFINES, DEVICES, INTENSITIES, Extras, Job, RegRefineError
+from ..errors import RegRefineError
+from ..job import AFFINES, DEVICES, INTENSITIES, Extras, Job
 from ..presets import resolve
 from .terminal import Bar, Events, say, show_table, table
 
@@ -22,9 +23,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("method")
     method.add_argument("--preset", default="default", help="see `regrefine list presets`")
     method.add_argument("--affine", choices=AFFINES, help="linear alignment beforehand")
-    method.add_argument("--backbone", help="where the field starts; see `regrefine list starts`")
-    method.add_argument("--refine", help="how it is refined; see `regrefine list refinements`")
-    method.add_argument("--network", help="for --backbone network; see `regrefine list networks`")
+    method.add_argument(
+        "--start", "--backbone", help="where the field starts; see `regrefine list starts`"
+    )
+    method.add_argument(
+        "--refinement", "--refine", help="how it is refined; see `regrefine list refinements`"
+    )
+    method.add_argument("--network", help="for --start network; see `regrefine list networks`")
     method.add_argument("--weights", help="weights file of the network, or a model's name")
     method.add_argument("--steps", type=_whole, help="steps of the refinement")
     method.add_argument("--intensity", choices=INTENSITIES, help="range that becomes 0..1")
@@ -42,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--init", metavar="TRANSFORM", help="start from this transform's file")
     for name in ("fixed", "moving"):
         given.add_argument(
-            f"--{name}-labels", metavar="FILE", help="for figures; with --set labels=1 they steer"
+            f"--{name}-labels", metavar="FILE", help="for metrics; with --set labels=1 they steer"
         )
         given.add_argument(f"--{name}-mask", metavar="FILE", help="compare only where not zero")
         given.add_argument(
@@ -57,12 +62,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Register, write the files and show the figures."""
+    """Register, write the files and show the metrics."""
     job = job_of(arguments)
     resolve(job)  # a wrong preset is told at once; what is filled in would look like a choice
-    from .. import memory, outputs
-    from ..formats import files
-    from ..register import register
+    from .. import memory
+    from ..io import result_folder as outputs
+    from ..io import volumes as files
+    from ..registration import register
 
     memory.keep_freed_memory()
     outputs.check_folder(Path(arguments.output))
@@ -107,16 +113,16 @@ def job_of(arguments: argparse.Namespace) -> Job:
         settings["steps"] = arguments.steps
     if arguments.network or arguments.weights:
         start |= {"network": arguments.network or "", "weights": arguments.weights or ""}
-        arguments.backbone = arguments.backbone or "network"
+        arguments.start = arguments.start or "network"
     return Job(
         preset=arguments.preset,
         affine=arguments.affine,
-        backbone=arguments.backbone,
-        refinement=arguments.refine,
+        start=arguments.start,
+        refinement=arguments.refinement,
         intensity=arguments.intensity,
         working_spacing_mm=arguments.spacing,
         settings=settings,
-        backbone_settings={name: value for name, value in start.items() if value != ""},
+        start_settings={name: value for name, value in start.items() if value != ""},
         device=arguments.device,
         seed=arguments.seed,
         inverse=arguments.inverse,
@@ -125,7 +131,8 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def _extras(arguments: argparse.Namespace, fixed: Any) -> tuple[Extras, Any]:
-    from ..formats import files, landmarks, transforms
+    from ..io import landmarks, transforms
+    from ..io import volumes as files
 
     def labels(path: str | None) -> Any:
         return None if path is None else files.read_labels(path)

@@ -1,4 +1,4 @@
-"""What the commands show: the progress bar, the events, and the table of figures."""
+"""What the commands show: the progress bar, the events, and the table of metrics."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Return rows of text: a head with the stages' names, then one row per figure that is there."""
     rows = [["", *stages]]
     for name, (title, unit, digits) in FIGURES.items():
-        values = [mean_of(figures.get(name)) for figures in stages.values()]
+        values = [mean_of(metrics.get(name)) for metrics in stages.values()]
         if any(value is not None for value in values):
             cells = ["-" if value is None else f"{value:.{digits}f}" for value in values]
             rows.append([f"{title} ({unit})" if unit else title, *cells])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..job import DEVICES, INTENSITIES, RegRefineError
+from ..errors import RegRefineError
+from ..job import DEVICES, INTENSITIES
 from .terminal import Bar, say
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_every < 1 or arguments.minutes < 0 or arguments.validation < 0:
         raise RegRefineError("--save-every is 1 or more; --minutes, --validation not negative")
     from .. import memory
-    from ..refine.outcome import read_settings
+    from ..settings import read_settings
     from ..training.loop import Run, train
     from ..training.recipe import Recipe
 
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _settings(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the settings of the recipe, the network's options and the pairs' settings."""
-    from ..starts.network import option
+    from ..inference.load import option
 
     recipe: dict[str, Any] = {}
     options: dict[str, Any] = {}
@@ -129,7 +130,7 @@ def _pairs(
 
 
 def _noise(arguments: argparse.Namespace, settings: dict[str, Any]) -> Source:
-    from ..refine.outcome import read_settings
+    from ..settings import read_settings
     from ..training.datasets import squeezed
     from ..training.noise import Noise, NoisePairs
 
@@ -157,7 +158,7 @@ def _packed(arguments: argparse.Namespace) -> Pack | None:
 
 def _source(pack: Pack | None, shape: Sequence[int], settings: dict[str, Any]) -> Source:
     """Return pairs of a pack's scans, synthetic ones of its label maps, or of random shapes."""
-    from ..refine.outcome import read_settings
+    from ..settings import read_settings
     from ..training.datasets import squeezed
     from ..training.synthetic import Synthesis, SyntheticPairs
 

@@ -1,4 +1,4 @@
-"""regrefine worker: take jobs on standard input; see worker/serve.py for the protocol."""
+"""regrefine worker: take jobs on standard input; see worker/server.py for the protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to leave."""
-    from ..worker import serve
+    from ..worker import server as serve
 
     options = [] if arguments.idle is None else ["--idle", str(arguments.idle)]
     return int(serve.main(options) or 0)

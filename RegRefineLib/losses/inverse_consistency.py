@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..warp import identity, sample
+from ..ops.warp import identity, sample
 from .masked import masked_mean
 
 Offset = Callable[[Tensor], Tensor]  # points (N, 3, d, h, w) of the unit cube -> how far they move

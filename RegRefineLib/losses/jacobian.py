@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..warp import jacobian_determinant
+from ..ops.warp import jacobian_determinant
 from .masked import masked_mean
 
 

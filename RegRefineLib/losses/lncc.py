@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..filters import Weights, gaussian
+from ..ops.filters import Weights, gaussian
 from .windowed import WindowedSimilarity
 
 

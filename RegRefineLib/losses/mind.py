@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..mind import features
+from ..ops.mind import features
 from .masked import masked_mean
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..filters import Weights, box
+from ..ops.filters import Weights, box
 from .windowed import Term, WindowedSimilarity
 
 # Reg-TTR's windows and their weights (specs: 0.5 NCC(5) + 0.3 NCC(9) + 0.2 NCC(13)).

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..filters import Weights, gaussian
+from ..ops.filters import Weights, gaussian
 from .windowed import WindowedSimilarity
 
 C1, C2 = 0.01**2, 0.03**2

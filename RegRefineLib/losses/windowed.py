@@ -1,7 +1,7 @@
 """Similarities made of windowed sums of J, J^2 and IJ, with their analytic gradient.
 
 Local NCC and SSIM at any window are functions of three sums per voxel, where I is the fixed and J
-the moving image:  s = (F(J), F(J^2), F(IJ))  with F a separable window (filters.py). For a loss
+the moving image:  s = (F(J), F(J^2), F(IJ))  with F a separable window (ops/filters.py). For a loss
 L = mean over x of l(s(x)),
 
     dL/dJ = ( F(dl/ds1) + 2 J F(dl/ds2) + I F(dl/ds3) ) / N
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..filters import Weights, window_sum
+from ..ops.filters import Weights, window_sum
 
 # Planes worked on at a time: point-wise chains then stay in a CPU core's cache.
 _CPU_SLAB_VOXELS = 1 << 16

@@ -1,1 +1,1 @@
-"""The judge: figures computed with numpy and scipy alone, sharing no code with the judged."""
+"""The judge: metrics computed with numpy and scipy alone, sharing no code with the judged."""

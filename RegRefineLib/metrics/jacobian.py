@@ -155,7 +155,7 @@ def sdlogj(determinants: FloatArray, shift: float = 3.0) -> float:
     """Return the standard deviation of log(clip(J + shift, 1e-9, 1e9)); NaN where J is empty.
 
     With shift 3 (Learn2Reg's form, which Reg-TTR and the papers after them report on the
-    central-cropped scheme) folds down to J = -3 count smoothly and figures are small; the plain
+    central-cropped scheme) folds down to J = -3 count smoothly and metrics are small; the plain
     form is shift 0. Reg-TTR clips at 1e-8 and 1e8, which no field comes near.
     """
     if not determinants.size:

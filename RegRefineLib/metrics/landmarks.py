@@ -1,6 +1,6 @@
 """Target registration error: how far landmarks end from where they should.
 
-Own figures interpolate the field linearly; Learn2Reg uses cubic splines, which overshoot on rough
+Own metrics interpolate the field linearly; Learn2Reg uses cubic splines, which overshoot on rough
 fields. Say which.
 """
 

@@ -1,4 +1,4 @@
-"""Surface figures of every label of a pair of label maps, each inside its own bounding box.
+"""Surface metrics of every label of a pair of label maps, each inside its own bounding box.
 
 A label absent from the fixed map (or, where told, from the moving map) has nothing to compare: NaN.
 A label of both that the warp made vanish is the warp's failure; the published programs disagree on
@@ -74,7 +74,7 @@ def _around(parts: list[Box]) -> Box:
     return k, j, i
 
 
-def figures(
+def measured_by_label(
     fixed: NDArray[Any],
     warped: NDArray[Any],
     labels: Iterable[int],
@@ -112,4 +112,4 @@ def hd95(
     def measure(a: Mask, b: Mask) -> float:
         return hausdorff(surface_distances(a, b, spacing))
 
-    return figures(fixed, warped, labels, measure, absence)
+    return measured_by_label(fixed, warped, labels, measure, absence)

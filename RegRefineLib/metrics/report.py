@@ -1,4 +1,4 @@
-"""The figures that a run reports before and after, as plain JSON values.
+"""The metrics that a run reports before and after, as plain JSON values.
 
 Each figure is there where its input is given; None is a figure that cannot be had (a label absent
 from the fixed or the moving map, an infinite distance, a constant image).
@@ -55,7 +55,7 @@ def report(
     images: Images | None = None,
     points: Landmarks | None = None,
 ) -> dict[str, Any]:
-    """Return the figures described above that the given inputs allow.
+    """Return the metrics described above that the given inputs allow.
 
     Args:
         fixed_labels, warped_labels: label maps on one grid.
@@ -68,18 +68,18 @@ def report(
     Raises:
         ValueError: maps or images that belong together differ in shape.
     """
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     if fixed_labels is not None and warped_labels is not None:
-        figures |= _labels(fixed_labels, warped_labels, _present(moving_labels))
+        metrics |= _labels(fixed_labels, warped_labels, _present(moving_labels))
     if field is not None:
-        figures |= _field(field)
+        metrics |= _field(field)
     if images is not None:
         mask = None if images.mask is None else images.mask.array
-        figures["ncc"] = plain(ncc(images.fixed.array, images.warped.array, mask))
+        metrics["ncc"] = plain(ncc(images.fixed.array, images.warped.array, mask))
     if points is not None and field is not None:
         found = landmarks.errors(points.fixed, points.moving, field)
-        figures["tre_mm"] = plain(float(found.mean())) if len(found) else None
-    return figures
+        metrics["tre_mm"] = plain(float(found.mean())) if len(found) else None
+    return metrics
 
 
 def plain(value: float) -> Figure:

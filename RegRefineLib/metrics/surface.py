@@ -1,6 +1,6 @@
 """Distances between the surfaces of two masks, as DeepMind and as MedPy and MONAI define them.
 
-Two notions of a surface are in use, and figures of one cannot be compared with the other's:
+Two notions of a surface are in use, and metrics of one cannot be compared with the other's:
 
 - `surface_distances` (DeepMind, Nikolov et al. 2021): surface elements between the voxels, each
   weighted by its area; Learn2Reg's and Reg-TTR's HD95 and the NSD.

@@ -12,9 +12,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import warp
-from .velocity import in_full, rescale
-from .window_mlp import CorrelationMLP
+from ..ops.warp import warp
+from .blocks.velocity import in_full, rescale
+from .blocks.window_mlp import CorrelationMLP
 
 
 class _ConvBlock(nn.Module):

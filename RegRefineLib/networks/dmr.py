@@ -3,8 +3,8 @@
 One encoder for both images; on each of four levels a Deformer gives a displacement per voxel, and a
 refining network merges them with the features, from 1/16 of the size to the full one. Takes moving
 before fixed and gives voxels, like the published program, whose warp reads the field in a
-half-voxel convention (warp.py): with `released=True`, `forward` returns the displacement that moves
-an image exactly as that warp does. `fields` has the fields as they come.
+half-voxel convention (ops/warp.py): with `released=True`, `forward` returns the displacement that
+moves an image exactly as that warp does. `fields` has the fields as they come.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..warp import to_exact, warp
-from .velocity import in_full, rescale
+from ..ops.warp import to_exact, warp
+from .blocks.velocity import in_full, rescale
 
 ENCODER = (1, 16, 32, 32, 64)  # channels at full size, 1/2, 1/4, 1/8, 1/16
 HEADS, BASES = 8, 64

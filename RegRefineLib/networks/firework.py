@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..job import RegRefineError
-from ..warp import warp
+from ..errors import RegRefineError
+from ..ops.warp import warp
+from .blocks.velocity import in_full, rescale
 from .transmorph import TransMorph
-from .velocity import in_full, rescale
 from .voxelmorph import DECODER, ENCODER, VoxelMorph
 
 CHANNELS = 6

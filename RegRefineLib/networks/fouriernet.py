@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..warp import integrate, warp
+from ..ops.warp import integrate, warp
 
 AXES = (-3, -2, -1)
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import integrate, warp
-from .convnorm import ConvNorm, UpNorm, merge
-from .velocity import in_full
+from ..ops.warp import integrate, warp
+from .blocks.convnorm import ConvNorm, UpNorm, merge
+from .blocks.velocity import in_full
 
 LEVELS = 5
 HALVES = (2, 2, 1)  # the step between levels: in the plane alone

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..filters import box3
-from ..warp import compose, identity, warp
-from .velocity import in_full, rescale
+from ..ops.filters import box3
+from ..ops.warp import compose, identity, warp
+from .blocks.velocity import in_full, rescale
 
 ENCODER = (1, 8, 16, 16, 32, 32)  # channels of the image and at full size, 1/2, 1/4, 1/8, 1/16
 PYRAMID = (32, 32, 16, 16, 8)  # of the levels at 1/8, 1/4, 1/2 and twice full size

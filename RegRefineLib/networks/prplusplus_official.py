@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import identity, to_exact, warp
-from .velocity import in_full
+from ..ops.warp import identity, to_exact, warp
+from .blocks.velocity import in_full
 
 LEVELS = (32, 32, 16, 16, 8)  # channels at 1/8, 1/4, 1/2 and twice full size
 REACH = 2  # of the correlation, in voxels: -2, 0, 2 along each axis

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import compose, integrate, warp
-from .velocity import in_full, rescale
+from ..ops.warp import compose, integrate, warp
+from .blocks.velocity import in_full, rescale
 
 PASSES = {3: 2, 2: 3, 1: 1}  # looks per level below the coarsest; level k has 1/2^(k-1) of the size
 COARSEST = 4

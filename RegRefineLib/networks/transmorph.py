@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..job import RegRefineError
-from ..warp import warp
-from .swin import SwinEncoder
-from .velocity import exponential, rescale
+from ..errors import RegRefineError
+from ..ops.warp import warp
+from .blocks.swin import SwinEncoder
+from .blocks.velocity import exponential, rescale
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"embed": 6, "depths": (2, 2, 4, 2), "heads": (2, 2, 4, 4)},
@@ -168,9 +168,9 @@ class TransMorphCardiac(nn.Module):
     """The cardiac variant that MemWarp compares with; 108,165,635 parameters as "large".
 
     Windows of (4, 4, 1) for short-axis stacks. Because the window is one slice thick, no block ever
-    shifts (see swin.py). The last axis is padded with zeros on both sides to a multiple of 32 (16
-    slices to 32, as published), the flow is cropped back, taken as a velocity at half resolution
-    and integrated.
+    shifts (see networks/blocks/swin.py). The last axis is padded with zeros on both sides to a
+    multiple of 32 (16 slices to 32, as published), the flow is cropped back, taken as a velocity at
+    half resolution and integrated.
     """
 
     stride = (32, 32, 2)

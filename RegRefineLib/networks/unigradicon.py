@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..job import RegRefineError
-from ..warp import identity, resize, sample
-from .icon_unet import TallUNet2
+from ..errors import RegRefineError
+from ..ops.warp import identity, resize, sample
+from .blocks.icon_unet import TallUNet2
 
 Shape = tuple[int, int, int]
 SMALLEST = 65  # a quarter of it, rounded up, can be halved five times

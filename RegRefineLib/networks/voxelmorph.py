@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..job import RegRefineError
-from ..warp import warp
-from .first_weights import flow_head, sees_contrast, without_mean
-from .velocity import exponential, rescale
+from ..errors import RegRefineError
+from ..ops.warp import warp
+from .blocks.initial_weights import flow_head, sees_contrast, without_mean
+from .blocks.velocity import exponential, rescale
 
 Shapes = Mapping[str, tuple[int, ...]]
 

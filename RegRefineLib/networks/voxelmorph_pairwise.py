@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import integrate, warp
+from ..ops.warp import integrate, warp
 
 
 class _Conv(nn.Module):

@@ -5,7 +5,7 @@ other image. Takes moving before fixed and gives voxels, like the published prog
 fixed stream `moving` inside. Two things differ there and are had with `released=True`:
 
 * of a window's 27 neighbours one, at (+1, -1, +1), is left empty by a slip in the indices;
-* its warp reads the field in a half-voxel convention (warp.py). `forward` then returns the
+* its warp reads the field in a half-voxel convention (ops/warp.py). `forward` then returns the
   displacement that moves an image exactly as that warp does; `fields` has the field as it comes.
 """
 
@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..warp import to_exact, warp
-from .cross_window import CrossWindowAttention
-from .swin import MLP
-from .velocity import in_full
+from ..ops.warp import to_exact, warp
+from .blocks.cross_window import CrossWindowAttention
+from .blocks.swin import MLP
+from .blocks.velocity import in_full
 
 PATCH = 4
 Streams = tuple[Tensor, Tensor]  # each (N, D, H, W, C)

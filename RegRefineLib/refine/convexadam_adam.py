@@ -23,12 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..discrete import cell_features, pool, unpool
-from ..filters import box3
-from ..job import Progress, RegRefineError, Stopped
-from ..pair import Pair, Report
-from ..warp import warp
-from .outcome import Refined, compared, read_settings
+from ..errors import RegRefineError, Stopped
+from ..job import Progress
+from ..ops.dense_search import cell_features, pool, unpool
+from ..ops.filters import box3
+from ..ops.warp import warp
+from ..pair import Pair, Refined, Report, compared
+from ..settings import read_settings
 
 RECIPES = ("fixed", "released")
 

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from .. import registry
-from ..job import Progress, RegRefineError, Stopped
-from ..pair import Pair, Report
-from ..starts.network import PRECISIONS, split
-from ..starts.network_grid import network_grid
-from ..warp import warp
-from .outcome import Refined, compared
+from ..errors import RegRefineError, Stopped
+from ..inference.grid import network_grid
+from ..inference.load import PRECISIONS, split
+from ..job import Progress
+from ..ops.warp import warp
+from ..pair import Pair, Refined, Report, compared
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import registry
-from ..job import Progress, RegRefineError, Stopped
+from ..errors import RegRefineError, Stopped
+from ..inference.grid import NetworkGrid, network_grid
+from ..inference.load import split
+from ..job import Progress
 from ..losses.inverse_consistency import cube_points, gradicon_of_offsets, offset
-from ..pair import Pair, Report
-from ..starts.network import split
-from ..starts.network_grid import NetworkGrid, network_grid
-from ..warp import resize, warp
-from .outcome import Refined
+from ..ops.warp import resize, warp
+from ..pair import Pair, Refined, Report
 
 GRADICON = "gradicon"
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..pair import Pair, Report
-from .outcome import Refined
+from ..pair import Pair, Refined, Report
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:

@@ -20,14 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import registry
-from ..job import Progress, RegRefineError, Stopped
+from ..errors import RegRefineError, Stopped
+from ..job import Progress
 from ..losses.ncc import multi_window_terms
 from ..losses.smoothness import gradient_l1, gradient_l2
 from ..losses.ssim import SSIM
 from ..losses.windowed import WindowedSimilarity
-from ..pair import Pair, Report
-from ..warp import warp
-from .outcome import Refined, compared, read_settings
+from ..ops.warp import warp
+from ..pair import Pair, Refined, Report, compared
+from ..settings import read_settings
 
 
 @dataclass(frozen=True)

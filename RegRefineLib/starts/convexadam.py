@@ -22,10 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..discrete import cell_features, correlate, coupled_convex, inverse_consistent, unpool
-from ..job import Progress, RegRefineError
+from ..errors import RegRefineError
+from ..job import Progress
+from ..ops.dense_search import cell_features, correlate, coupled_convex, inverse_consistent, unpool
 from ..pair import Pair, Report
-from ..refine.outcome import read_settings
+from ..settings import read_settings
 
 RECIPES = ("fixed", "released")
 MEMORY_LIMIT = 4 * 2**30  # bytes of one table of costs; above half of it in half precision

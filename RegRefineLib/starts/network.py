@@ -8,26 +8,23 @@ lists written as JSON.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..job import Progress, RegRefineError
+from ..errors import RegRefineError
+from ..inference.grid import NetworkGrid, network_grid
+from ..inference.load import PRECISIONS, load_named
+from ..job import Progress
 from ..memory import is_out_of_memory
 from ..pair import Pair, Report
-from ..refine.outcome import read_settings
-from ..weights.catalogue import Preprocessing, find_model
-from ..weights.load import Loaded, load, preprocessing_of
-from .network_grid import NetworkGrid, network_grid
+from ..weights.catalogue import Preprocessing
+from ..weights.load import Loaded
 
-T = TypeVar("T")
-OWN = ("network", "weights", "like", "precision")
-PRECISIONS = ("float32", "bfloat16")
 COARSEST_MM = 4.0  # no network is asked on larger voxels when memory is short
 
 
@@ -73,67 +70,12 @@ def _coarser(preprocessing: Preprocessing, error: Exception) -> Preprocessing:
 
     Raises:
         Exception: `error` itself, where it is not about memory, or where the network has no voxel
-            size of its own, so that a coarser working grid helps (memory.next_rung).
+            size of its own, so that a coarser working grid helps (memory.smaller_job).
     """
     spacing = preprocessing.spacing_mm
     if not is_out_of_memory(error) or spacing is None or 2 * spacing > COARSEST_MM:
         raise error
     return replace(preprocessing, spacing_mm=2 * spacing)
-
-
-def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
-    """Return what the images must be like for the model that the settings name; None: unknown.
-
-    Of use before the pair is made: its `intensity` is for the job.
-    """
-    like = settings.get("like")
-    if like:
-        return find_model(str(like)).preprocessing
-    return preprocessing_of(str(settings.get("weights") or ""))
-
-
-def load_named(settings: Mapping[str, Any]) -> Loaded:
-    """Return the network that the settings name (see above), on the CPU and in evaluation mode."""
-    weights = settings.get("weights")
-    if not weights:
-        raise RegRefineError(
-            "backbone network: name its weights, a model (see `regrefine models list`) or the path "
-            "of a file"
-        )
-    name, like = settings.get("network"), settings.get("like")
-    return load(
-        str(weights),
-        str(name) if name else None,
-        {key: option(value) for key, value in settings.items() if key not in OWN},
-        find_model(str(like)).preprocessing if like else None,
-    )
-
-
-def split(kind: type[T], settings: Mapping[str, Any], refinement: str) -> tuple[T, Loaded]:
-    """Return a refinement's own settings and the network that the rest of its settings name.
-
-    Raises:
-        RegRefineError: a setting is wrong, or the weights are not named or cannot be loaded.
-    """
-    own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    options = read_settings(kind, {k: v for k, v in settings.items() if k in own})
-    named = {k: v for k, v in settings.items() if k not in own}
-    if not named.get("weights"):
-        raise RegRefineError(
-            f"refinement {refinement}: name the weights of its network in its settings "
-            "(weights=...), a model or the path of a file, as for the network start"
-        )
-    return options, load_named(named)
-
-
-def option(value: Any) -> Any:
-    """Return a constructor option; text that is JSON is what it says."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
 
 
 def _sentence(loaded: Loaded, pair: Pair, grid: NetworkGrid) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 from ..pair import Pair, Report
 
 
@@ -23,5 +23,5 @@ def initial(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         RegRefineError: no transform was given.
     """
     if pair.initial is None:
-        raise RegRefineError("backbone initial: give a transform with --init")
+        raise RegRefineError("start initial: give a transform with --init")
     return pair.initial

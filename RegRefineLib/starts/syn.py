@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..job import Progress, RegRefineError
+from ..errors import RegRefineError
+from ..job import Progress
 from ..pair import Pair, Report
-from ..refine.outcome import read_settings
+from ..settings import read_settings
 
 METRICS = {"mattes": "mattes", "cc": "CC", "meansquares": "meansquares", "demons": "demons"}
 PULSE_S = 1.0  # between two reports
@@ -81,16 +82,14 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     """
     chosen = read_settings(Settings, settings)
     if importlib.util.find_spec("ants") is None:
-        raise RegRefineError(
-            "backbone syn needs the package antspyx: pip install 'RegRefineLib[syn]'"
-        )
+        raise RegRefineError("start syn needs the package antspyx: pip install 'RegRefineLib[syn]'")
     with tempfile.TemporaryDirectory(prefix="regrefine_syn_") as name:
         folder = Path(name)
         _write(pair, chosen, folder)
         _run(folder, chosen, report)
         vectors = np.load(folder / "displacement.npy")
     if vectors.shape != (*pair.shape, 3) or not np.isfinite(vectors).all():
-        raise RegRefineError("backbone syn: SyN gave no usable field for these images")
+        raise RegRefineError("start syn: SyN gave no usable field for these images")
     return torch.from_numpy(np.moveaxis(vectors, -1, 0).copy())[None].to(pair.fixed)
 
 
@@ -125,7 +124,7 @@ def _run(folder: Path, settings: Settings, report: Report) -> None:
                 seconds = time.monotonic() - begun
                 if seconds > settings.time_limit_s:
                     raise RegRefineError(
-                        f"backbone syn: not done after time_limit_s = {settings.time_limit_s:g}; "
+                        f"start syn: not done after time_limit_s = {settings.time_limit_s:g}; "
                         "allow more, or fewer iterations or a coarser working grid"
                     )
                 report(Progress("start", elapsed_s=seconds, message="SyN is at work"))
@@ -137,7 +136,7 @@ def _run(folder: Path, settings: Settings, report: Report) -> None:
     if process.returncode != 0:
         lines = log.read_text(errors="replace").strip().splitlines()
         reason = lines[-1] if lines else f"exit status {process.returncode}"
-        raise RegRefineError(f"backbone syn: SyN failed: {reason}")
+        raise RegRefineError(f"start syn: SyN failed: {reason}")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import RegRefineError
 from ..geometry import FloatArray, Geometry, Volume
-from ..job import RegRefineError
 from .source import Draw, Sample
 
 Shape = tuple[int, int, int]

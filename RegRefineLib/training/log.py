@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..formats.disk import written_aside
-from ..pictures import charts
+from ..io.paths import written_aside
+from ..plots import charts
 
 COLUMNS = (
     "step", "total", "similarity", "smoothness", "dice_loss", "field_loss", "learning_rate",
@@ -22,7 +22,7 @@ POINTS = 200
 
 
 class Log:
-    """Rows of figures, one per step.
+    """Rows of metrics, one per step.
 
     Args:
         path: a CSV file; made, or taken up without the rows from `step` on, which a killed run

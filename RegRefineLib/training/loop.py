@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import memory, registry
-from ..job import Progress, RegRefineError, Stopped
+from ..errors import RegRefineError, Stopped
+from ..job import Progress
 from ..losses.dice import warped_dice_loss
 from ..losses.smoothness import gradient_l2
+from ..ops.warp import warp
 from ..pair import Report, ignore
-from ..warp import warp
 from .convolution import quick_convolutions
 from .log import Log, plot, rows
 from .recipe import Recipe

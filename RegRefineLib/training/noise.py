@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..job import RegRefineError
-from ..warp import warp
+from ..errors import RegRefineError
+from ..ops.warp import warp
 from .source import Draw, Sample
 from .synthetic import Shape, check_shape, smooth_noise
 

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..affine import align
-from ..formats.disk import present, written_aside
-from ..formats.files import read_labels, read_volume
+from ..errors import RegRefineError
 from ..geometry import FloatArray, Geometry, Volume
-from ..job import Progress, RegRefineError
+from ..intensity import scaled
+from ..io.paths import present, written_aside
+from ..io.volumes import read_labels, read_volume
+from ..job import Progress
+from ..linear.search import align
 from ..pair import Report, ignore
-from ..prepare import scaled
 from ..resample import antialiased, downsampled, resample
 from . import brain
 from .datasets import Grid, ScanPairs, numbered

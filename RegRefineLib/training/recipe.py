@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, registry
-from ..job import RegRefineError
+from ..errors import RegRefineError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 

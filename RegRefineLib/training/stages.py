@@ -6,7 +6,7 @@ from itertools import islice
 
 from torch import Tensor, nn
 
-from ..warp import compose, warp
+from ..ops.warp import compose, warp
 
 
 def stages(network: nn.Module, moving: Tensor, fixed: Tensor, count: int) -> list[Tensor]:

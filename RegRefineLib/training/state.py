@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..formats.disk import present, written_aside
-from ..job import RegRefineError
+from ..errors import RegRefineError
+from ..io.paths import present, written_aside
 from ..networks.firework import FiReworkVM
 from ..networks.voxelmorph import VoxelMorph
 from ..weights import load

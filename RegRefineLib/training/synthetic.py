@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian, window_sum
-from ..job import RegRefineError
-from ..warp import compose, identity, integrate, resize, warp
+from ..errors import RegRefineError
+from ..ops.filters import gaussian, window_sum
+from ..ops.warp import compose, identity, integrate, resize, warp
 from .source import Draw, Sample
 
 Shape = tuple[int, int, int]

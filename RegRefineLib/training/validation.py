@@ -10,7 +10,7 @@ from torch import nn
 
 from ..metrics.jacobian import determinant, folds_percent
 from ..metrics.overlap import count_labels, dice, mean
-from ..warp import warp
+from ..ops.warp import warp
 from .convolution import quick_convolutions
 from .source import Sample
 from .stages import stages
@@ -23,18 +23,18 @@ def validate(network: nn.Module, samples: Sequence[Sample], count: int) -> dict[
     Args:
         count: stages (see stages.stages); the last field is judged.
     """
-    figures: dict[str, list[float]] = {"validation_dice": [], "validation_folds_percent": []}
+    metrics: dict[str, list[float]] = {"validation_dice": [], "validation_folds_percent": []}
     device = next(network.parameters()).device
     for sample in samples:
         moving, fixed = sample.moving.to(device), sample.fixed.to(device)
         with quick_convolutions(device):
             displacement = stages(network, moving, fixed, count)[-1]
         array = displacement[0].double().cpu().numpy()
-        figures["validation_folds_percent"].append(folds_percent(determinant(array)))
+        metrics["validation_folds_percent"].append(folds_percent(determinant(array)))
         if sample.moving_labels is not None and sample.fixed_labels is not None:
             labels = sample.moving_labels.to(displacement)
             moved = warp(labels, displacement, mode="nearest")
             maps = (sample.fixed_labels, moved)
             fixed_map, moved_map = (m[0, 0].cpu().numpy().astype(np.int64) for m in maps)
-            figures["validation_dice"].append(mean(dice(count_labels(fixed_map, moved_map))))
-    return {name: float(np.mean(values)) for name, values in figures.items() if values}
+            metrics["validation_dice"].append(mean(dice(count_labels(fixed_map, moved_map))))
+    return {name: float(np.mean(values)) for name, values in metrics.items() if values}

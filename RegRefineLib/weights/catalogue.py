@@ -13,7 +13,8 @@ from typing import Any
 
 import pooch
 
-from ..job import INTENSITIES, RegRefineError
+from ..errors import RegRefineError
+from ..job import INTENSITIES
 
 FORMAT = 1  # of models.json
 CACHE_VARIABLE, FOLDER_VARIABLE = "REGREFINE_CACHE", "REGREFINE_MODELS"

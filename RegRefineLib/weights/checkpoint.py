@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..formats.disk import present, written_aside
-from ..job import RegRefineError
+from ..errors import RegRefineError
+from ..io.paths import present, written_aside
 
 FORMAT = 1  # of the metadata in our own safetensors files
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params")

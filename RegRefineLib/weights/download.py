@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from ..job import RegRefineError
+from ..errors import RegRefineError
 
 CHUNK = 1 << 20
 ATTEMPTS = 3

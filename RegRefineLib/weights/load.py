@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import nn
 
-from ..formats.disk import present
-from ..job import RegRefineError
+from ..errors import RegRefineError
+from ..io.paths import present
 from ..registry import find
 from .catalogue import Preprocessing, catalogue, find_model, local_file, recognised
 from .checkpoint import Checkpoint, description, fit, read

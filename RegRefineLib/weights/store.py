@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import pooch
 
-from ..formats.disk import written_aside
-from ..job import RegRefineError
+from ..errors import RegRefineError
+from ..io.paths import written_aside
 from .catalogue import Model, cache_folder, find_model, local_file
 from .download import ProgressBytes, check_address, download
 

@@ -95,7 +95,7 @@ def ours(pair: Pair, steps: int) -> tuple[float, float]:
         stamps.append(time.perf_counter())
         losses.append(progress.loss["total"])  # type: ignore[attr-defined]
 
-    settings = {**PRESETS["released"].values["settings"], "steps": steps, "patience": 0}
+    settings = {**PRESETS["reg-ttr-released"].values["settings"], "steps": steps, "patience": 0}
     refine(pair, pair.zero(), settings, report)
     return statistics.median(b - a for a, b in itertools.pairwise(stamps)), losses[0]
 

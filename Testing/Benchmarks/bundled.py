@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,18 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases import CASES, Case
 
 from RegRefineLib import memory
-from RegRefineLib.affine import align
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Extras, Job
+from RegRefineLib.linear.search import align
 from RegRefineLib.metrics.overlap import count_labels, dice, mean
 from RegRefineLib.presets import PRESETS
-from RegRefineLib.register import register
+from RegRefineLib.registration import register
 from RegRefineLib.resample import Mapping, resample
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, Case
 
 HOW_MANY = {"brain_oasis20": 3, "cardiac_mms": 12, "hippocampus": 20}
 BOTH_WAYS = {"brain_oasis20"}
@@ -68,9 +65,9 @@ def _directed(case: Case) -> Case:
 
 def ways(weights: str) -> dict[str, Job]:
     """Return the jobs that are compared, without their alignment."""
-    network = Job(affine="none", backbone="network", backbone_settings={"weights": weights})
+    network = Job(affine="none", start="network", start_settings={"weights": weights})
     steps = {"weights": weights, "steps": 12, "patience": 2}
-    alone = Job(affine="none", backbone="none")
+    alone = Job(affine="none", start="none")
     return {
         "model": network.replaced(refinement="none"),
         "steps": alone.replaced(refinement="firework", settings=steps),

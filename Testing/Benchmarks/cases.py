@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from RegRefineLib.formats.files import read_labels, read_volume
 from RegRefineLib.geometry import Geometry, Volume
+from RegRefineLib.io.volumes import read_labels, read_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REGREFINE_DATA", ROOT.parent / "shared" / "data"))

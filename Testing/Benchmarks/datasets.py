@@ -1,4 +1,4 @@
-"""Figures of presets on the labelled pairs of cases.py: before, after affine, after refinement.
+"""Metrics of presets on the labelled pairs of cases.py: before, after affine, after refinement.
 
     python Testing/Benchmarks/datasets.py [--presets default released] [--cases brain_vxm ...]
 
@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from cases import CASES, Case
 
 from RegRefineLib import memory
 from RegRefineLib.job import Extras, Job
-from RegRefineLib.register import register
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, Case
+from RegRefineLib.registration import register
 
 COLUMNS = ("dice", "hd95_mm", "folds_percent", "sdlogj")
 
 
 def run(case: Case, preset: str) -> dict[str, Any]:
-    """Return the figures of one registration, as a record for a line of JSON."""
+    """Return the metrics of one registration, as a record for a line of JSON."""
     job = Job(preset=preset, affine=case.affine, intensity=case.intensity)
     extras = Extras(fixed_labels=case.fixed_labels, moving_labels=case.moving_labels)
     result = register(case.fixed, case.moving, job, extras=extras)
@@ -38,7 +35,7 @@ def run(case: Case, preset: str) -> dict[str, Any]:
         "seconds": result.seconds,
         "peak_mb": result.peak_memory_mb,
         "threads": torch.get_num_threads(),
-        **{stage: {c: _mean(figures.get(c)) for c in COLUMNS} for stage, figures in stages.items()},
+        **{stage: {c: _mean(metrics.get(c)) for c in COLUMNS} for stage, metrics in stages.items()},
     }
 
 

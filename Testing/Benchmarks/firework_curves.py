@@ -28,8 +28,9 @@ from torch import Tensor
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.metrics.jacobian import determinant, folds_percent
 from RegRefineLib.metrics.overlap import count_labels, dice, mean
+from RegRefineLib.ops.warp import warp
 from RegRefineLib.pair import Pair, ignore
-from RegRefineLib.pictures import charts
+from RegRefineLib.plots import charts
 from RegRefineLib.refine import reg_ttr
 from RegRefineLib.training.convolution import quick_convolutions
 from RegRefineLib.training.loop import Run, train
@@ -37,7 +38,6 @@ from RegRefineLib.training.pack import Pack
 from RegRefineLib.training.recipe import Recipe
 from RegRefineLib.training.stages import stages
 from RegRefineLib.training.state import WEIGHTS
-from RegRefineLib.warp import warp
 from RegRefineLib.weights.load import load
 
 HELD_OUT, LONGEST = 6, 12

@@ -72,15 +72,15 @@ def measure(arguments: argparse.Namespace) -> None:
         if arguments.cuda:
             torch.cuda.synchronize()
         spent_cpu, spent = time.process_time() - begun_cpu, time.perf_counter() - begun
-        figures = f"{spent_cpu:.3g} | {spent:.3g} | {memory.peak_mb(device):.0f}"
+        metrics = f"{spent_cpu:.3g} | {spent:.3g} | {memory.peak_mb(device):.0f}"
     except (MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        figures = f"- | - | over {arguments.limit_gb * 1024:.0f}"
+        metrics = f"- | - | over {arguments.limit_gb * 1024:.0f}"
     count = sum(p.numel() for p in network.parameters())
     sizes = "x".join(map(str, images[0].shape[2:]))
     label = " ".join([name, *(f"{k}={v}" for k, v in options.items())])
-    print(f"| {label} | {count:,} | {sizes} | {figures} |", flush=True)
+    print(f"| {label} | {count:,} | {sizes} | {metrics} |", flush=True)
 
 
 def every(arguments: argparse.Namespace) -> None:

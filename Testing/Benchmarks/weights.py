@@ -10,24 +10,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import torch
+from cases import CASES, Case
 
 from RegRefineLib import memory
 from RegRefineLib.job import Extras, Job
 from RegRefineLib.presets import resolve
-from RegRefineLib.register import register
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, Case
+from RegRefineLib.registration import register
 
 HEAD = "| pair | after the network | Dice before / after | HD95 mm | folds % | SDlogJ | CPU s |"
 
 
 def job_for(weights: str, after: str) -> Job:
     """Return the network's job with the refinement of preset `after`, or with none."""
-    job = Job(affine="none", backbone="network", backbone_settings={"weights": weights})
+    job = Job(affine="none", start="network", start_settings={"weights": weights})
     if after == "none":
         return job.replaced(refinement="none")
     preset = resolve(Job(preset=after))

@@ -8,8 +8,9 @@ import numpy as np
 
 from golden.comparison import Comparison, compare
 from golden.networks import Golden, images
-from RegRefineLib import discrete, mind
 from RegRefineLib.geometry import Geometry
+from RegRefineLib.ops import dense_search as discrete
+from RegRefineLib.ops import mind
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.convexadam_adam import refine
 from RegRefineLib.starts.convexadam import Settings, predict, search
@@ -105,8 +106,8 @@ def _compare_output(name: str, found: np.ndarray, golden: Golden) -> list[Compar
     if noise is None:
         return [compare(name, found, wanted, 2e-5 if "ssd" in name else 1e-4), *more]
     difference = np.abs(found.astype(np.float64) - wanted)
-    figures = (difference.max(), np.quantile(difference, 0.99), difference.mean())
+    metrics = (difference.max(), np.quantile(difference, 0.99), difference.mean())
     return more + [
         Comparison(f"{name} {figure}", float(value), limit)
-        for figure, value, limit in zip(("largest", "99 %", "mean"), figures, allowed, strict=True)
+        for figure, value, limit in zip(("largest", "99 %", "mean"), metrics, allowed, strict=True)
     ]

@@ -34,8 +34,8 @@ from RegRefineLib.losses.ncc import local_ncc, multi_window_ncc
 from RegRefineLib.losses.smoothness import gradient_l1, gradient_l2
 from RegRefineLib.losses.ssim import ssim_loss
 from RegRefineLib.metrics import jacobian
-from RegRefineLib.mind import features
-from RegRefineLib.warp import warp
+from RegRefineLib.ops.mind import features
+from RegRefineLib.ops.warp import warp
 
 from . import dense, inputs
 from .comparison import Comparison, compare

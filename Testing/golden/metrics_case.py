@@ -1,4 +1,4 @@
-"""The inputs of one golden file of metrics, and the figures that several of its rows share."""
+"""The inputs of one golden file of metrics, and the metrics that several of its rows share."""
 
 from __future__ import annotations
 

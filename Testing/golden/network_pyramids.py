@@ -16,8 +16,8 @@ from RegRefineLib.networks.corrmlp import CorrMLP
 from RegRefineLib.networks.lapwarp import LapWarp
 from RegRefineLib.networks.memwarp import MemWarp
 from RegRefineLib.networks.rdp import RDP
+from RegRefineLib.ops.warp import warp
 from RegRefineLib.refine.network_io import find, gradicon
-from RegRefineLib.warp import warp
 
 
 def shown(cls: Any) -> Callable[[Golden], dict[str, Any]]:
@@ -74,7 +74,7 @@ KINDS = {
         unigradicon_losses,
     ),
     "icon_tallunet2": Kind(
-        "networks.icon_unet:TallUNet2",
+        "networks.blocks.icon_unet:TallUNet2",
         outputs=lambda network, moving, fixed, golden: {"u": network(moving, fixed)},
     ),
 }

@@ -129,7 +129,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(described: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = dict(PRESETS["released"].values["settings"])
+    found = dict(PRESETS["reg-ttr-released"].values["settings"])
     for word, rate in PUBLISHED_RATE.items():
         if word in name.lower():
             found["learning_rate"] = rate

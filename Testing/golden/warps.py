@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from RegRefineLib.networks.blocks.velocity import exponential, rescale
 from RegRefineLib.networks.lapwarp import _enlarge
-from RegRefineLib.networks.velocity import exponential, rescale
-from RegRefineLib.warp import compose, integrate, resize, warp
+from RegRefineLib.ops.warp import compose, integrate, resize, warp
 
 from . import inputs
 from .comparison import Comparison, compare

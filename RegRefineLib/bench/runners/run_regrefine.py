@@ -16,10 +16,10 @@ def register(task: Task) -> dict[str, str]:
     import torch
 
     from RegRefineLib import memory
-    from RegRefineLib.formats.files import read_volume
-    from RegRefineLib.formats.transforms import write_field
+    from RegRefineLib.io.transforms import write_field
+    from RegRefineLib.io.volumes import read_volume
     from RegRefineLib.job import Extras, Job
-    from RegRefineLib.register import register as run
+    from RegRefineLib.registration import register as run
 
     torch.set_num_threads(task.threads)
     memory.keep_freed_memory()

@@ -1,0 +1,195 @@
+"""What the slice views show of a result: before and after, checkerboard, difference and so on.
+
+Sets the layers of all slice views through their composite nodes. Checkerboard and difference are
+volumes of their own on the fixed grid, made when they are asked for, kept out of lists and of saved
+scenes, and removed by `leave`, which also gives the views back what they showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from RegRefineLib.geometry import Volume
+
+from .transforms import Node, toVtkMatrix
+from .volumes import volumeFromNode
+
+MODES = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
+SQUARE_MM = 20.0
+FLICKER_MS = 600
+
+
+class Timer(Protocol):
+    """Something that calls a function every so often (a QTimer)."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+class Views:
+    """The slice views of a scene.
+
+    Args:
+        newTimer: takes a function and milliseconds and returns a Timer; None: flicker stands still.
+    """
+
+    def __init__(
+        self, scene: Any, newTimer: Callable[[Callable[[], None], int], Timer] | None = None
+    ) -> None:
+        self.mode = ""
+        self._scene = scene
+        self._helpers: dict[str, Node] = {}
+        self._former: dict[str, tuple[Any, ...]] = {}
+        self._timer = newTimer(self.flick, FLICKER_MS) if newTimer is not None else None
+
+    def available(self, fixed: Node, moving: Node, nodes: Mapping[str, Node]) -> set[str]:
+        """Return the modes that can be shown of these nodes (by output)."""
+        modes = set()
+        if _isHere(fixed) and _isHere(moving):
+            modes.add("before")
+        if _isHere(fixed) and _isHere(nodes.get("warpedVolume")):
+            modes |= {"after", "checkerboard", "flicker", "difference"}
+        if _isHere(fixed) and _isHere(nodes.get("jacobian")):
+            modes.add("jacobian")
+        return modes
+
+    def show(self, mode: str, fixed: Node, moving: Node, nodes: Mapping[str, Node]) -> None:
+        """Show a mode in all slice views.
+
+        Raises:
+            ValueError: the mode cannot be shown of these nodes.
+        """
+        if mode not in self.available(fixed, moving, nodes):
+            raise ValueError(f"{mode}: the nodes for it are not there")
+        self._stopFlicker()
+        self._remember()
+        self.mode = mode
+        if mode in ("checkerboard", "difference"):
+            helper = self._helper(mode, fixed, nodes["warpedVolume"])
+            self._setLayers(helper, None, 0.0)
+            return
+        front = {"before": moving, "jacobian": nodes.get("jacobian")}.get(
+            mode, nodes.get("warpedVolume")
+        )
+        self._setLayers(fixed, front, 0.5)
+        if mode == "flicker" and self._timer is not None:
+            self._timer.start()
+
+    def flick(self) -> None:
+        """Show the other of the two volumes of a flicker."""
+        for composite in self._composites():
+            composite.SetForegroundOpacity(0.0 if composite.GetForegroundOpacity() > 0.5 else 1.0)
+
+    def leave(self) -> None:
+        """Give the views back what they showed, and remove the volumes made for them."""
+        self._stopFlicker()
+        for composite in self._composites():
+            former = self._former.get(composite.GetID())
+            if former is not None:
+                back, front, opacity = former
+                composite.SetBackgroundVolumeID(back)
+                composite.SetForegroundVolumeID(front)
+                composite.SetForegroundOpacity(opacity)
+        self._former.clear()
+        for helper in self._helpers.values():
+            if _isHere(helper):
+                self._scene.RemoveNode(helper)
+        self._helpers.clear()
+        self.mode = ""
+
+    def _stopFlicker(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+
+    def _remember(self) -> None:
+        for composite in self._composites():
+            self._former.setdefault(
+                composite.GetID(),
+                (
+                    composite.GetBackgroundVolumeID(),
+                    composite.GetForegroundVolumeID(),
+                    composite.GetForegroundOpacity(),
+                ),
+            )
+
+    def _composites(self) -> list[Any]:
+        kind = "vtkMRMLSliceCompositeNode"
+        count = self._scene.GetNumberOfNodesByClass(kind)
+        return [self._scene.GetNthNodeByClass(index, kind) for index in range(count)]
+
+    def _setLayers(self, back: Node, front: Node, opacity: float) -> None:
+        for composite in self._composites():
+            composite.SetBackgroundVolumeID(back.GetID())
+            composite.SetForegroundVolumeID(None if front is None else front.GetID())
+            composite.SetForegroundOpacity(opacity)
+            composite.SetCompositing(composite.Alpha)
+
+    def _helper(self, mode: str, fixed: Node, warped: Node) -> Node:
+        """Return the volume of a mode, filled anew: the result may be another one by now."""
+        still, moved = volumeFromNode(fixed), volumeFromNode(warped)
+        make = checkerboard if mode == "checkerboard" else difference
+        volume = make(still, moved)
+        node: Node = self._helpers.get(mode)
+        if not _isHere(node):
+            node = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"RegRefine {mode}")
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            self._helpers[mode] = node
+        slicer.util.updateVolumeFromArray(node, volume.array)
+        node.SetIJKToRASMatrix(toVtkMatrix(volume.geometry.affine))
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        if display is not None:
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevel(*((255.0, 127.5) if mode == "checkerboard" else (510.0, 0.0)))
+        return node
+
+
+def checkerboard(fixed: Volume, warped: Volume, square_mm: float = SQUARE_MM) -> Volume:
+    """Return cubes of the one and the other volume in turn, each stretched to 0..255 (uint8).
+
+    Raises:
+        ValueError: the volumes are on different grids.
+    """
+    left, right = _stretched(fixed, warped)
+    sizes = [max(1, round(square_mm / s)) for s in fixed.geometry.spacing[::-1]]
+    k, j, i = (np.arange(n) // size for n, size in zip(fixed.geometry.shape, sizes, strict=True))
+    odd = (k[:, None, None] + j[:, None] + i) % 2 == 1
+    return Volume(np.where(odd, right, left), fixed.geometry)
+
+
+def difference(fixed: Volume, warped: Volume) -> Volume:
+    """Return the fixed minus the warped volume, each stretched to 0..255 (int16).
+
+    Raises:
+        ValueError: the volumes are on different grids.
+    """
+    left, right = _stretched(fixed, warped)
+    return Volume(left.astype(np.int16) - right, fixed.geometry)
+
+
+def _stretched(fixed: Volume, warped: Volume) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if not fixed.geometry.same_grid(warped.geometry):
+        raise ValueError("the warped volume is on another grid than the fixed one")
+    left, right = (_toBytes(volume.array) for volume in (fixed, warped))
+    return left, right
+
+
+def _toBytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    sample = array.ravel()[:: max(1, array.size // 1_000_000)]
+    low, high = np.percentile(sample, (0.5, 99.5))
+    scale = 255.0 / max(float(high - low), 1e-12)
+    return np.clip((array.astype(np.float32) - low) * scale, 0, 255).astype(np.uint8)
+
+
+def _isHere(node: Node) -> bool:
+    return node is not None and node.GetScene() is not None

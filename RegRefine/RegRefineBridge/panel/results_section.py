@@ -1,0 +1,120 @@
+"""The Results section of the panel: its buttons to the presenter, the views and the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..i18n import _
+from ..mrml.slice_views import MODES, Views
+from ..workflow.history import Run, compare
+from ..workflow.presenter import Presenter
+from ..workflow.report import saveReport
+from .panel import Panel
+
+
+class ResultsSection:
+    """Wiring of the Results section.
+
+    Args:
+        ui: the panel's widgets by name; panel shows things in them.
+        qt: the toolkit.
+    """
+
+    def __init__(self, ui: Any, panel: Panel, qt: Any, presenter: Presenter, views: Views) -> None:
+        self._ui, self._panel, self._qt = ui, panel, qt
+        self._presenter, self._views = presenter, views
+        for button, slot in (
+            (ui.revertButton, self.onRevertButton),
+            (ui.restoreButton, self.onRestoreButton),
+            (ui.compareButton, self.onCompareButton),
+            (ui.chartButton, self.onChartButton),
+            (ui.reportButton, self.onReportButton),
+        ):
+            button.connect("clicked(bool)", slot)
+        for mode in MODES:
+            button = getattr(ui, f"{mode}Button")
+            button.connect("toggled(bool)", lambda on, mode=mode: self.onView(mode, on))
+        ui.runsTable.connect("itemSelectionChanged()", self.onRunsSelected)
+
+    def show(self) -> None:
+        """Show the list of runs and which views there are of the one in the scene."""
+        run = self._presenter.shown()
+        available: set[str] = set()
+        if run is not None:
+            inputs = run.request.request.inputs
+            available = self._views.available(inputs.fixed, inputs.moving, run.nodes)
+        self._panel.showRuns(self._presenter.runs, self._presenter.state.current)
+        self._panel.showViews(available, self._views.mode)
+        self._ui.chartButton.setEnabled(run is not None and "chart" in run.nodes)
+        self.onRunsSelected()
+
+    def showRun(self, run: Run) -> None:
+        """Show a result that has come into the scene."""
+        self._ui.resultsCollapsibleButton.setCollapsed(False)
+        self._ui.metricsTableView.setMRMLTableNode(run.nodes.get("metrics"))
+        self._ui.metricsTableView.resizeColumnsToContents()
+        if "warpedVolume" in run.nodes:
+            self.onView("after", True)
+
+    def leave(self) -> None:
+        """Give the slice views back what they showed."""
+        self._views.leave()
+
+    def onView(self, mode: str, on: bool) -> None:
+        """Show a mode in the slice views, or give them back what they showed."""
+        run = self._presenter.shown()
+        if on and run is not None:
+            inputs = run.request.request.inputs
+            self._views.show(mode, inputs.fixed, inputs.moving, run.nodes)
+        else:
+            self._views.leave()
+        self.show()
+
+    def onRevertButton(self, checked: bool = False) -> None:
+        """Undo the run in the scene."""
+        self._views.leave()
+        self._presenter.revert()
+        self.show()
+
+    def selectedRuns(self) -> list[Run]:
+        """Return the runs that are chosen in the list."""
+        listed = list(self._presenter.runs)
+        return [listed[row] for row in self._panel.chosenRuns() if row < len(listed)]
+
+    def onRunsSelected(self) -> None:
+        """Say what may be done with the chosen runs."""
+        count = len(self.selectedRuns())
+        self._ui.restoreButton.setEnabled(count == 1 and not self._presenter.state.busy)
+        self._ui.compareButton.setEnabled(count == 2)
+
+    def onRestoreButton(self, checked: bool = False) -> None:
+        """Put the chosen run back."""
+        self._presenter.restore(self.selectedRuns()[0].number)
+
+    def onCompareButton(self, checked: bool = False) -> None:
+        """Show what differs between the two chosen runs."""
+        first, second = self.selectedRuns()
+        self._panel.showComparison(compare(first, second), first.number, second.number)
+
+    def onChartButton(self, checked: bool = False) -> None:
+        """Show the course of the run in the view area."""
+        run = self._presenter.shown()
+        if run is not None and "chart" in run.nodes:
+            slicer.modules.plots.logic().ShowChartInLayout(run.nodes["chart"])
+
+    def onReportButton(self, checked: bool = False) -> None:
+        """Save the report of the run in the scene, or of the last one."""
+        run = self._presenter.shown() or list(self._presenter.runs)[-1]
+        path = self._qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(),
+            _("Save report"),
+            f"RegRefine-run-{run.number}.html",
+            _("Page (*.html);;JSON (*.json)"),
+        )
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The report was not saved.")):
+                labels = run.request.sources.movingLabels
+                saveReport(run, Path(path), labels.names if labels else None)

@@ -1,0 +1,160 @@
+"""The module's self tests, run inside Slicer: the panel is opened, Apply and Stop are pressed.
+
+They need no network: the volumes are made here. Runs need PyTorch in Slicer's Python; where it is
+missing they are left out, saying so, unless the environment has REGREFINE_REQUIRE_RUN (make
+test-slicer sets it).
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from ..process import packages as dependencies
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+SIDE = 40
+PATIENCE_S = 300.0
+
+
+def ball(centre, radius=10.0):
+    """Return 1 inside a ball of voxels, 0 outside, on a cube of SIDE."""
+    grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing="ij"), axis=-1)
+    return (np.linalg.norm(grid - np.array(centre), axis=-1) < radius).astype(np.uint8)
+
+
+def addPair():
+    """Return nodes of a pair to be registered: fixed, moving, and their label maps."""
+    smooth = np.random.default_rng(0).normal(size=(SIDE,) * 3) * 0.01
+    shapes = ball((20, 20, 20)), ball((22, 18, 21), 8.0)
+    volumes = [
+        slicer.util.addVolumeFromArray((shape + smooth).astype(np.float32), name=name)
+        for shape, name in zip(shapes, ("fixed", "moving"), strict=True)
+    ]
+    labels = [
+        slicer.util.addVolumeFromArray(
+            shape, name=f"{name} labels", nodeClassName="vtkMRMLLabelMapVolumeNode"
+        )
+        for shape, name in zip(shapes, ("fixed", "moving"), strict=True)
+    ]
+    return (*volumes, *labels)
+
+
+class SelfTests:
+    """Tests of RegRefineTest, which is also Slicer's own test class."""
+
+    def setUp(self):
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def test_panel_says_what_is_missing(self):
+        """Without volumes Apply is off and the panel says why; with two it is on."""
+        ui, parameters = self.openPanel()
+        self.assertFalse(ui.applyButton.enabled)
+        self.assertIn("fixed volume", ui.estimateLabel.text)
+        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
+        self.assertTrue(ui.applyButton.enabled)
+        self.assertIn("voxels", ui.estimateLabel.text)
+        self.assertEqual(ui.fixedSelector.currentNode(), parameters.fixedVolume)
+
+    def test_apply_gives_a_transform_that_aligns(self):
+        """Apply is pressed; the moving labels under the transform overlap the fixed ones better."""
+        if not self.canRun():
+            return
+        ui, parameters = self.openPanel()
+        fixed, moving, fixedLabels, movingLabels = addPair()
+        parameters.fixedVolume, parameters.movingVolume = fixed, moving
+        parameters.fixedSegmentation, parameters.movingSegmentation = fixedLabels, movingLabels
+        ui.applyButton.click()
+        self.assertEqual(ui.applyButton.text, "Stop")
+        run = self.waitForRun()
+        self.assertGreater(run.after["dice"], run.before["dice"])
+        self.assertTrue(parameters.outputTransform)
+        for name in ("transform", "warpedVolume", "warpedSegmentation", "metrics", "chart"):
+            self.assertIn(name, run.nodes)
+        self.assertTrue(ui.afterButton.enabled)
+        for name in ("before", "checkerboard", "difference", "jacobian", "flicker", "after"):
+            getattr(ui, f"{name}Button").click()
+        ui.revertButton.click()
+        self.assertIsNone(run.nodes["transform"].GetScene())
+
+    def test_stop_keeps_the_best_so_far(self):
+        """Stop is pressed in a long run; the result is there all the same."""
+        if not self.canRun():
+            return
+        ui, parameters = self.openPanel()
+        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
+        parameters.steps = 2000
+        ui.applyButton.click()
+        self.waitFor(lambda: self.presenter().state.losses)
+        ui.applyButton.click()
+        run = self.waitForRun()
+        self.assertTrue(run.stopped)
+        self.assertIn("transform", run.nodes)
+
+    def test_discard_changes_nothing(self):
+        """Discard is pressed; no node is made."""
+        if not self.canRun():
+            return
+        ui, parameters = self.openPanel()
+        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
+        parameters.steps = 2000
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        ui.applyButton.click()
+        self.waitFor(lambda: self.presenter().state.losses)
+        ui.abortButton.click()
+        self.waitFor(lambda: not self.presenter().state.busy)
+        self.assertEqual(len(self.presenter().runs), 0)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_run_from_a_script(self):
+        """RegRefineLogic().run waits and returns the nodes."""
+        if not self.canRun():
+            return
+        logic = slicer.util.getModuleLogic("RegRefine")
+        fixed, moving, *_labels = addPair()
+        states = []
+        nodes = logic.run(fixed, moving, onState=states.append)
+        self.assertTrue(nodes["transform"].IsA("vtkMRMLTransformNode"))
+        self.assertTrue(any(state.busy for state in states))
+
+    # helpers
+
+    def openPanel(self):
+        """Return the panel's widgets and parameters, freshly opened."""
+        if slicer.util.mainWindow():
+            slicer.util.selectModule("RegRefine")
+        widget = slicer.util.getModuleWidget("RegRefine")
+        widget.enter()
+        return widget.ui, widget._parameterNode
+
+    def presenter(self):
+        """Return the panel's presenter."""
+        return slicer.util.getModuleWidget("RegRefine").logic.presenter
+
+    def waitForRun(self):
+        """Return the run that is under way, when it has ended well."""
+        self.waitFor(lambda: not self.presenter().state.busy)
+        state = self.presenter().state
+        self.assertNotEqual(state.level, "error", f"{state.message}\n{state.details}")
+        return self.presenter().shown()
+
+    def waitFor(self, condition):
+        """Let Slicer go on until the condition holds."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            self.assertLess(time.monotonic(), end, str(self.presenter().state))
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
+    def canRun(self):
+        """Return whether runs are possible here; fail where they must be."""
+        if dependencies.ready(REQUIREMENTS):
+            return True
+        missing = "PyTorch or other packages are not installed in Slicer's Python"
+        self.assertFalse(os.environ.get("REGREFINE_REQUIRE_RUN"), missing)
+        logging.warning("RegRefine: %s, so tests of runs are left out", missing)
+        return False

@@ -1,0 +1,1 @@
+"""What the panel does, without a toolkit: check, start, follow, stop, publish, compare, revert."""

@@ -1,0 +1,300 @@
+"""What the panel does, without a toolkit.
+
+    presenter = Presenter(scene, worker, newFolder)
+    presenter.onChanged = panel.show          # a State, whenever something changed
+    presenter.missing(request)                # sentences; empty when Apply may be pressed
+    presenter.question(request)               # what must be agreed to before; mostly ""
+    presenter.start(request)                  # then poll() every 0.1 s
+    presenter.stop(); presenter.abort()
+    presenter.revert(); presenter.restore(2)
+
+A run goes: the scene's nodes as arrays -> a job folder -> the worker -> events -> the result back
+into the scene, in short steps, a few a poll. A result is dropped where its inputs were changed in
+the meantime. Earlier results stay on disk for a while, so that a run can be undone, or an earlier
+one be put back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from RegRefineLib.errors import RegRefineError
+from RegRefineLib.worker.job_folder import Handling, write_job
+
+from ..i18n import _
+from ..process.client import Failure
+from . import weights as models
+from .chunked import Steps, advance
+from .estimate import Estimate, estimate
+from .history import History, Run, verdict
+from .interfaces import Request, Scene, State, Worker
+from .progress import followed
+from .results import Current, Results
+
+SLICE_S = 0.05  # of publishing, at a time
+
+
+class Presenter:
+    """One panel's runs.
+
+    Args:
+        newFolder: makes an empty folder for a run and returns it.
+        clock: seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        worker: Worker,
+        newFolder: Callable[[], Path],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.onChanged: Callable[[State], None] = lambda state: None
+        self.onPublished: Callable[[Run], None] = lambda run: None
+        self.state = State()
+        self._results = Results(scene)
+        self._scene = scene
+        self._worker = worker
+        self._newFolder = newFolder
+        self._clock = clock
+        self._current: Current | None = None
+        self._publishing: Steps[Run | None] | None = None
+        self._reason = ""
+        worker.onEvent = self._onEvent
+        worker.onFinished = self._onFinished
+        worker.onFailed = self._onFailed
+
+    @property
+    def runs(self) -> History:
+        """The finished runs of the session."""
+        return self._results.history
+
+    # what the panel asks before a run
+
+    def missing(self, request: Request) -> list[str]:
+        """Return a sentence for each thing that keeps a run from starting."""
+        weights = models.missing(request.job)
+        nodes = self._scene.missing(request.inputs) or self._scene.refused(request)
+        return [*nodes, *filter(None, [weights])]
+
+    def estimate(self, request: Request) -> Estimate | None:
+        """Return the time and memory a run will take, or None where the volumes are not there."""
+        size = self._scene.size(request.inputs)
+        return None if size is None else estimate(size, request.job, self.runs)
+
+    def question(self, request: Request) -> str:
+        """Return what the user must agree to before the run (a download), or "".
+
+        Raises:
+            RegRefineError: what is needed cannot be had.
+        """
+        needed = models.toFetch(request.job)
+        return models.question(needed) if needed else ""
+
+    def warmUp(self) -> None:
+        """Start the worker before it is needed."""
+        self._worker.warmUp()
+
+    # a run
+
+    def start(self, request: Request) -> bool:
+        """Start a run; return whether it started, and say in the state why if not.
+
+        Raises:
+            ValueError: a run is under way.
+        """
+        if self.state.busy:
+            raise ValueError("start: a run is under way")
+        missing = self.missing(request)
+        if missing:
+            self._say(" ".join(missing), "error")
+            return False
+        fetch = tuple(model.name for model in models.toFetch(request.job))
+        if fetch and not request.download:
+            text = _("The weights {names} are not on this computer; agree to their download first.")
+            self._say(text.format(names=", ".join(fetch)), "error")
+            return False
+        folder = self._newFolder()
+        try:
+            material = self._scene.read(request.inputs)
+            handling = Handling(material.movingToWorld, "displacement" in request.wanted, fetch)
+            write_job(
+                folder, material.fixed, material.moving, request.job, material.extras, handling
+            )
+        except RegRefineError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._say(str(error), "error")
+            return False
+        fingerprint = self._scene.fingerprint(request.inputs)
+        self._current = Current(request, material.sources, folder, fingerprint)
+        self._reason = ""
+        self._set(
+            State(phase="running", stage=_("Starting the worker"), current=self.state.current)
+        )
+        self._worker.start(folder)
+        return True
+
+    def stop(self) -> None:
+        """End the run at its next step and keep the best field so far."""
+        if self.state.phase == "running":
+            self._change(phase="stopping", stage=_("Stopping, keeping the best so far"))
+            self._worker.stop()
+
+    def abort(self, reason: str = "") -> None:
+        """Drop the run; the scene stays as it was."""
+        if self._publishing is not None:
+            self._leave()
+            self._end(reason or _dropped(), "info")
+        elif self.state.busy:
+            self._reason = reason
+            self._change(phase="stopping", stage=_("Dropping the run"))
+            self._worker.abort()
+
+    def poll(self) -> None:
+        """Take what has come from the worker; drop the run where an input was removed."""
+        self._worker.poll()
+        if self._publishing is not None:
+            self._publishOn(self._publishing)
+        current = self._current
+        if (
+            current is not None
+            and not self._reason
+            and self._scene.fingerprint(current.request.inputs) is None
+        ):
+            self.abort(_("An input was removed from the scene, so the run was dropped."))
+
+    def sceneClosing(self) -> None:
+        """Drop the run and forget the history: its nodes are going."""
+        if self._worker.running:
+            self._worker.close()  # there is no time to wait for an orderly end
+        self._leave()
+        self.runs.clear()
+        self._set(State())
+
+    def close(self) -> None:
+        """End the worker and delete all that lies on disk."""
+        self._worker.close()
+        self._leave()
+        self.runs.clear()
+        self._set(State())
+
+    # results
+
+    def revert(self) -> bool:
+        """Undo the run that is in the scene: the one before it is back, or what was there before.
+
+        Returns whether there was something to undo.
+        """
+        run = self.shown()
+        if run is None:
+            return False
+        try:
+            earlier = self._results.undo(run)
+        except RegRefineError as error:
+            self._say(str(error), "error")
+            return False
+        if earlier is None:
+            self._change(current=0, worse=())
+            self._say(_("The scene is as it was before the run."))
+        else:
+            self._show(earlier)
+            self._say(_("Run {number} is back.").format(number=earlier.number))
+        return True
+
+    def restore(self, number: int) -> bool:
+        """Put an earlier run's result back into the scene; return whether that could be done."""
+        try:
+            run = self._results.again(self.runs.get(number))
+        except RegRefineError as error:
+            self._say(str(error), "error")
+            return False
+        self._show(run)
+        self._say(_("Run {number} is back.").format(number=number))
+        return True
+
+    def shown(self) -> Run | None:
+        """Return the run whose result is in the scene."""
+        return self.runs.get(self.state.current) if self.state.current else None
+
+    # what comes from the worker
+
+    def _onEvent(self, event: dict[str, Any]) -> None:
+        if self._current is not None:
+            self._set(followed(self.state, event))
+
+    def _onFinished(self, event: dict[str, Any]) -> None:
+        if self._current is None:
+            return
+        self._publishing = self._results.publish(self._current, bool(event.get("stopped")))
+        stage = _("Putting the result into the scene")
+        self._change(phase="publishing", stage=stage, secondsLeft=None)
+        self._publishOn(self._publishing)
+
+    def _publishOn(self, steps: Steps[Run | None]) -> None:
+        """Take a few steps of the publication, and see to its end."""
+        try:
+            advance(steps, SLICE_S)
+        except StopIteration as end:
+            self._published(end.value)
+        except (RegRefineError, MemoryError, OSError) as error:
+            self._leave()
+            self._end(str(error) or _("The memory did not suffice for the result."), "error")
+
+    def _published(self, run: Run | None) -> None:
+        if run is None:
+            self._leave()
+            self._end(
+                _(
+                    "An input was changed during the run, so its result was dropped. "
+                    "Press Apply to run again."
+                ),
+                "warning",
+            )
+            return
+        self._current = self._publishing = None
+        self._end(verdict(run), "warning" if run.worse() else "info")
+        self._show(run)
+
+    def _onFailed(self, failure: Failure) -> None:
+        self._leave()
+        if failure.kind == "aborted":
+            self._end(self._reason or _dropped(), "info")
+            return
+        self._end(failure.message, "error", failure.details)
+
+    def _leave(self) -> None:
+        """Forget the run under way and delete its folder."""
+        current, self._current = self._current, None
+        self._publishing = None
+        if current is not None:
+            shutil.rmtree(current.folder, ignore_errors=True)
+
+    # the state
+
+    def _show(self, run: Run) -> None:
+        self._change(current=run.number, worse=tuple(run.worse()))
+        self.onPublished(run)
+
+    def _end(self, message: str, level: str, details: str = "") -> None:
+        self._change(
+            phase="idle", stage="", secondsLeft=None, message=message, level=level, details=details
+        )
+
+    def _say(self, message: str, level: str = "info") -> None:
+        self._change(message=message, level=level, details="")
+
+    def _change(self, **changes: Any) -> None:
+        self._set(replace(self.state, **changes))
+
+    def _set(self, state: State) -> None:
+        self.state = state
+        self.onChanged(state)
+
+
+def _dropped() -> str:
+    return _("The run was dropped; the scene is as it was.")

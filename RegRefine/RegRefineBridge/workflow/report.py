@@ -1,0 +1,107 @@
+"""A run's report: one HTML page for people, or the JSON with everything but the arrays."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from RegRefineLib.errors import RegRefineError
+
+from .history import Run, summary
+
+STAGES = ("before", "affine_only", "after")
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body>
+<h1>{title}</h1>
+<p>{summary}</p>
+{warnings}
+<h2>Metrics</h2>
+{metrics}
+<h2>Settings</h2>
+{settings}
+<h2>Seconds</h2>
+{seconds}
+<h2>Made with</h2>
+{versions}
+</body></html>
+"""
+
+
+def saveReport(run: Run, path: Path, names: Mapping[int, str] | None = None) -> None:
+    """Write a run's report: JSON where the file's name ends in .json, else HTML.
+
+    Args:
+        names: the structures' names by label.
+
+    Raises:
+        RegRefineError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        text = json.dumps(run.record, indent=1, default=str) + "\n"
+    else:
+        text = page(run, names or {})
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RegRefineError(
+            f"report: {path} cannot be written ({error.strerror or error}); choose another place"
+        ) from error
+
+
+def page(run: Run, names: Mapping[int, str]) -> str:
+    """Return the report as an HTML page that needs no other file."""
+    warnings = "".join(f"<li>{html.escape(each)}</li>" for each in run.warnings)
+    job = {key: value for key, value in run.job.to_json().items() if value not in (None, {}, "")}
+    versions = {**run.record.get("versions", {}), "device": run.device}
+    return PAGE.format(
+        title=html.escape(f"RegRefine, run {run.number}: {run.title}"),
+        summary=html.escape(summary(run)) + (" (stopped early)" if run.stopped else ""),
+        warnings=f"<h2>Warnings</h2><ul>{warnings}</ul>" if warnings else "",
+        metrics=_metrics(run.record, names),
+        settings=_table([], [[key, _cell(value)] for key, value in job.items()]),
+        seconds=_table([], [[key, f"{value:.1f}"] for key, value in run.seconds.items()]),
+        versions=_table([], [[key, str(value)] for key, value in versions.items()]),
+    )
+
+
+def _metrics(record: Mapping[str, Any], names: Mapping[int, str]) -> str:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for stage in STAGES:
+        for figure, value in (record.get(stage) or {}).items():
+            parts = value if isinstance(value, Mapping) else {"mean": value}
+            for label, single in parts.items():
+                if single is None or isinstance(single, (int, float)):
+                    rows.setdefault((figure, _structure(label, names)), {})[stage] = single
+    cells = [
+        [figure, structure, *(_cell(row.get(stage)) for stage in STAGES)]
+        for (figure, structure), row in rows.items()
+    ]
+    return _table(["figure", "structure", "before", "linear part", "after"], cells)
+
+
+def _structure(label: str, names: Mapping[int, str]) -> str:
+    if label == "mean":
+        return "all"
+    return names.get(int(label), f"label {label}") if label.lstrip("-").isdigit() else label
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["<table border='1' cellpadding='4' cellspacing='0'>"]
+    if head:
+        lines.append("<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>")
+    for row in rows:
+        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    return "\n".join([*lines, "</table>"])

@@ -1,1 +1,0 @@
-"""Every file format; lps.py alone knows LPS."""

@@ -1,0 +1,1 @@
+"""Every file format; itk_lps.py alone knows LPS."""

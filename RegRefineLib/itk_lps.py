@@ -1,0 +1,106 @@
+"""Between RAS and LPS: the only file that knows that SimpleITK and its files count to the left and
+to the back (LPS), where RegRefine counts to the right and to the front (RAS)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import ArrayLike, NDArray
+
+from .geometry import DisplacementField, FloatArray, Geometry, Volume
+
+SIGNS = np.array([-1.0, -1.0, 1.0])
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# what SimpleITK has no pixel type for, and what holds the same values
+_STAND_INS = {"bool": np.uint8, "float16": np.float32, "longdouble": np.float64}
+
+
+def flip_points(points: ArrayLike) -> FloatArray:
+    """Return points or vectors (..., 3) in LPS mm of RAS mm, and as well the other way round."""
+    return np.asarray(points, dtype=np.float64) * SIGNS + 0.0  # no -0
+
+
+def flip_matrix(matrix: ArrayLike) -> FloatArray:
+    """Return the 4x4 between LPS mm points of one between RAS mm points, and the other way."""
+    return FLIP @ np.asarray(matrix, dtype=np.float64) @ FLIP + 0.0
+
+
+def to_image(volume: Volume) -> sitk.Image:
+    """Return a volume as a SimpleITK image of the same pixel type (bool: uint8, half: float32)."""
+    return _placed(sitk.GetImageFromArray(_storable(volume.array)), volume.geometry)
+
+
+def from_image(image: sitk.Image) -> Volume:
+    """Return a three-dimensional scalar SimpleITK image as a volume of the same pixel type."""
+    return Volume(sitk.GetArrayFromImage(image), geometry_of(image))
+
+
+def field_to_image(field: DisplacementField) -> sitk.Image:
+    """Return a field as a SimpleITK image of LPS mm vectors, float32 or float64 as the field is."""
+    vectors = _storable(field.vectors)
+    signs = SIGNS.astype(vectors.dtype)
+    return _placed(sitk.GetImageFromArray(vectors * signs, isVector=True), field.geometry)
+
+
+def field_from_image(image: sitk.Image) -> DisplacementField:
+    """Return the field (float32) of a SimpleITK image of LPS mm displacement vectors."""
+    vectors = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    return DisplacementField(vectors * SIGNS.astype(np.float32), geometry_of(image))
+
+
+def affine_to_transform(matrix: ArrayLike) -> sitk.AffineTransform:
+    """Return a 4x4 (RAS mm -> RAS mm) as a SimpleITK transform, which maps LPS to LPS."""
+    lps = flip_matrix(matrix)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(lps[:3, 3].tolist())
+    return transform
+
+
+def affine_from_transform(transform: sitk.Transform) -> FloatArray:
+    """Return the 4x4 (RAS mm -> RAS mm) of a linear SimpleITK transform of any kind."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    lps = np.eye(4)
+    lps[:3, 3] = origin
+    for axis, unit in enumerate(np.eye(3)):
+        lps[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - origin
+    return flip_matrix(lps)
+
+
+def geometry_of(image: sitk.Image) -> Geometry:
+    """Return the grid of a three-dimensional SimpleITK image.
+
+    Raises:
+        ValueError: the image's axes do not span space.
+    """
+    direction = np.array(image.GetDirection()).reshape(3, 3) * SIGNS[:, None] + 0.0
+    origin = flip_points(image.GetOrigin())
+    return Geometry.from_parts(image.GetSize()[::-1], image.GetSpacing(), direction, origin)
+
+
+def grid_of(geometry: Geometry) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Return SimpleITK's size (i,j,k), origin, spacing and direction (row by row) of a grid."""
+    direction = geometry.direction * SIGNS[:, None]
+    return (
+        list(geometry.shape[::-1]),
+        flip_points(geometry.origin).tolist(),
+        geometry.spacing.tolist(),
+        direction.ravel().tolist(),
+    )
+
+
+def _placed(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+    _, origin, spacing, direction = grid_of(geometry)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    return image
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    stand_in = _STAND_INS.get(array.dtype.name)
+    native = array.dtype.newbyteorder("=") if stand_in is None else stand_in
+    return array.astype(native, copy=False)

@@ -1,0 +1,1 @@
+"""Operations on images and fields that refinements, networks and the finish share."""

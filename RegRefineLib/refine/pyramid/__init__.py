@@ -1,0 +1,1 @@
+"""The project's own refinement: coarse-to-fine diffeomorphic descent."""

@@ -1,0 +1,168 @@
+"""The project's own refinement: coarse-to-fine descent by small compositive, diffeomorphic steps.
+
+At every level of an image pyramid and at every step
+
+    J   = I_m o phi                               the moving image through the present map
+    g   = K_s * ( dL/dJ M grad J )                the force, smoothed (fluid regularisation)
+    d   = -rate M K_s * ( m1(g) / sqrt(m2(|g|)) ) Adam whose second moment is that of the vector
+    phi = K_e * ( phi o (id + d) )                composed, then smoothed (elastic regularisation)
+
+grad J is the gradient of the warped image, which is what a composition asks for (Avants 2008,
+doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is differentiated through
+the sampling. A second moment that all three components share keeps the force's direction, and the
+moments make every neighbourhood move at its own pace, which a single step length does not (adaptive
+steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). M, the smallest voxel edge over each axis's
+own, takes gradients to millimetres and lengths back to voxels: in a stack of thick slices a step
+through the slices is no longer than one within them. Steps are a fraction of a voxel, so each
+is invertible and so is their composition; the few folds of a discrete grid are mended
+(ops/folds.py).
+
+settings.py names the settings, level.py holds the images of a level, greedy_step.py takes the
+steps. What may be asked for besides: landmarks that pull (landmark_force.py), segmentations that
+steer (label_force.py), a symmetric descent (symmetric.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import Stopped
+from ...job import Progress
+from ...ops.folds import repair_folds
+from ...ops.warp import compose, resize, warp
+from ...pair import Pair, Refined, Report
+from ...resample import coarser
+from ...settings import read_settings
+from .label_force import numbered, seen
+from .landmark_force import inverse_points
+from .level import Level, Shape
+from .settings import Pyramid
+from .symmetric import across
+
+SMALL_VOXELS = 64**3
+
+
+def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
+    """Return the start (1, 3, D, H, W) after the descent, in voxels.
+
+    Raises:
+        RegRefineError: a setting is unknown or out of range, or asks for what was not given.
+        Cancelled: the report callback dropped the run.
+    """
+    descent = _Descent(pair, start.detach(), read_settings(Pyramid, settings), report)
+    because = "all steps done"
+    try:
+        descent.run()
+    except Stopped:
+        because = "stopped by the user"
+    remarks = _remarks(descent.options, pair)
+    return Refined(repair_folds(descent.whole()), descent.history, because, remarks)
+
+
+class _Descent:
+    """The displacement on the level's grid (two where symmetric), and what happened to it.
+
+    It is found for the moving image as the start shows it, and composed with the start at the end:
+    no detail of the start is lost on the coarse levels, and nothing pulls back to where it began.
+    """
+
+    def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
+        self.start = start if bool(start.any()) else None
+        # from here on the labels are there where they steer
+        if options.labels > 0:
+            pair = numbered(pair)
+        else:
+            pair = replace(pair, fixed_labels=None, moving_labels=None)
+        self.pair = pair if self.start is None else _through(pair, start)
+        self.options, self.report = options, report
+        self.levels = [self._sized(*level) for level in options.level_list()]
+        self.fields = [pair.zero()] * (2 if options.symmetric else 1)
+        self.history: list[dict[str, float]] = []
+        self.total = sum(steps for _, _, steps in self.levels)
+        self.factor = self.levels[0][0]
+
+    def run(self) -> None:
+        """Go down the pyramid."""
+        planned = 0
+        for factor, shape, steps in self.levels:
+            self.fields = [resize(u, shape) for u in self.fields]
+            self.factor = factor
+            self._level(Level(self.pair, self.fields, shape, self.options), planned, steps)
+            planned += steps
+
+    def _sized(self, factor: float, steps: int) -> tuple[float, Shape, int]:
+        """Return a level with its grid's shape and the steps that it takes there."""
+        geometry = self.pair.geometry
+        shape = coarser(geometry, factor * float(geometry.spacing.min())).shape
+        if steps and self.options.steps < 0 and prod(shape) <= SMALL_VOXELS:
+            steps = max(steps, self.options.small_steps)
+        return factor, shape, steps
+
+    def whole(self) -> Tensor:
+        """Return the start and what was found on it, in voxels of the pair."""
+        found = across(*self.fields) if self.options.symmetric else self.fields[0]
+        found = resize(found, self.pair.shape)
+        return found if self.start is None else compose(self.start, found)
+
+    def _level(self, level: Level, first: int, steps: int) -> None:
+        losses: list[float] = []
+        for n in range(steps):
+            rate = self.options.step * (1.0 - (1.0 - self.options.last_step) * n / steps)
+            self.fields, loss = level.step(self.fields, rate)
+            losses.append(loss)
+            self.history.append({"step": first + n, "level": self.factor, "total": loss})
+            self._tell(first + n, loss)
+            if self._settled(losses):
+                return
+
+    def _settled(self, losses: list[float]) -> bool:
+        back = self.options.patience_steps
+        if not back or len(losses) <= back:
+            return False
+        return losses[-1 - back] - losses[-1] < self.options.gain * abs(losses[-1 - back])
+
+    def _tell(self, step: int, loss: float) -> None:
+        whole = self.fields[0].shape[2:] == self.pair.fixed.shape[2:]
+        whole = whole and not self.options.symmetric  # an inversion at each step would be dear
+        self.report(
+            Progress(
+                "refine",
+                step,
+                self.total,
+                loss={"total": loss},
+                displacement=self.whole() if whole else None,
+            )
+        )
+
+
+def _remarks(options: Pyramid, pair: Pair) -> tuple[str, ...]:
+    """Return what a reader of the metrics must know."""
+    remarks = []
+    if options.labels > 0:
+        remarks.append(
+            f"the segmentations steered this run (labels {options.labels:g}): their Dice tells how "
+            "well they were followed and is no proof of quality; judge by what did not steer"
+        )
+    if options.landmarks > 0 and pair.fixed_points is not None and pair.moving_points is not None:
+        remarks.append(
+            f"the landmarks pulled in this run (landmarks {options.landmarks:g}): their error "
+            "tells how well they were followed and is no proof of quality; judge by others"
+        )
+    return tuple(remarks)
+
+
+def _through(pair: Pair, start: Tensor) -> Pair:
+    """Return the pair with all that is the moving image's as the start shows it."""
+    mask, labels, points = pair.moving_mask, pair.moving_labels, pair.moving_points
+    return replace(
+        pair,
+        moving=warp(pair.moving, start, padding="border"),
+        moving_mask=None if mask is None else warp(mask, start),
+        moving_labels=None if labels is None else seen(labels[0, 0], start)[None, None],
+        moving_points=None if points is None else inverse_points(start, points),
+    )

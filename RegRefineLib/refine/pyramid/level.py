@@ -1,0 +1,119 @@
+"""One level of the pyramid: both images at one resolution, and the steps of their displacements.
+
+One displacement shows the moving image on the fixed one; where the descent is symmetric there are
+two, which show the moving and the fixed image in their middle (symmetric.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ... import registry
+from ...losses.mutual_information import mutual_information
+from ...losses.ncc import LocalNCC
+from ...losses.windowed import WindowedSimilarity
+from ...ops.filters import downsampled
+from ...ops.warp import resize, warp
+from ...pair import Pair, compared
+from .greedy_step import GreedyStep
+from .label_force import STRENGTH, LabelForce
+from .landmark_force import LandmarkForce, inverse_points
+from .settings import Pyramid
+
+Measure = Callable[[Tensor], Tensor]
+Shape = tuple[int, int, int]
+
+
+class Level:
+    """The similarity at one resolution, and what moves there.
+
+    Args:
+        pair: with labels only where these steer.
+        fields: the displacements of now on the level's grid, in its voxels.
+        shape: of that grid.
+        options: Pyramid's settings.
+    """
+
+    def __init__(self, pair: Pair, fields: list[Tensor], shape: Shape, options: Pyramid) -> None:
+        self.options = options
+        images = [downsampled(pair.moving, shape), downsampled(pair.fixed, shape)]
+        edges = pair.geometry.resized(shape).spacing[::-1]
+        metric = pair.moving.new_tensor(edges.min() / edges).view(1, 3, 1, 1, 1)
+        self.motions = [GreedyStep(image, metric, options) for image in images[: len(fields)]]
+        self.mask = _mask(pair, fields, shape)
+        self.measure = self._against(images[1]) if len(fields) == 1 else None
+        self.pulls = _pulls(pair, fields, shape) if options.landmarks > 0 else []
+        self.steering = None if pair.fixed_labels is None else LabelForce(pair, shape)
+
+    def step(self, fields: list[Tensor], rate: float) -> tuple[list[Tensor], float]:
+        """Return the displacements (1, 3, D, H, W) after one step, and the loss before it."""
+        seen = [motion.seen(u) for motion, u in zip(self.motions, fields, strict=True)]
+        steers = self._steers(fields)
+        after, losses = [], []
+        for n, (motion, u) in enumerate(zip(self.motions, fields, strict=True)):
+            measure = self.measure or self._against(seen[1 - n].detach())
+            loss = measure(seen[n])
+            (slope,) = torch.autograd.grad(loss, seen[n])
+            losses.append(loss.detach())
+            steer = steers[n] if steers else None
+            update = motion.update(seen[n], slope, rate, steer)
+            if self.pulls:
+                update += self.pulls[n].update(u, rate).mul_(self.options.landmarks)
+            after.append(motion.moved(u, update))
+        return after, float(torch.stack(losses).mean())
+
+    def _steers(self, fields: list[Tensor]) -> list[Tensor]:
+        """Return where the labels want each displacement to go, in mean forces of the images."""
+        if self.steering is None:
+            return []
+        share = STRENGTH * self.options.labels * (1.0 if self.mask is None else self.mask)
+        return [direction.mul_(share) for direction in self.steering.directions(fields)]
+
+    def _against(self, fixed: Tensor) -> Measure:
+        """Return the loss of images compared with `fixed`."""
+        if self.options.similarity == "ncc":
+            return self._correlation(fixed)
+        measure = registry.find("similarity", self.options.similarity)
+        return lambda moved: measure(fixed, moved, self.mask)
+
+    def _correlation(self, fixed: Tensor) -> Measure:
+        """Return the local correlation, with as much mutual information as the options ask for."""
+        terms = [(1.0, LocalNCC(self.options.window))]
+        local = WindowedSimilarity(fixed, terms, self.mask, zeros_beyond=False)
+        share = self.options.information
+        if not share:
+            return local
+        return lambda moved: local(moved) + share * mutual_information(fixed, moved, self.mask)
+
+
+def _mask(pair: Pair, fields: list[Tensor], shape: Shape) -> Tensor | None:
+    """Return where both images count as they are seen now, or None for everywhere."""
+    if pair.fixed_mask is None and pair.moving_mask is None:
+        return None
+    whole = [resize(u, pair.shape) for u in fields]
+    if len(whole) == 2 and pair.fixed_mask is not None:
+        pair = replace(pair, fixed_mask=warp(pair.fixed_mask, whole[1]))
+    mask = compared(pair, whole[0])
+    return None if mask is None else _whole_voxels(downsampled(mask, shape))
+
+
+def _pulls(pair: Pair, fields: list[Tensor], shape: Shape) -> list[LandmarkForce]:
+    """Return the landmarks' pull on each displacement, in the level's voxels."""
+    if pair.fixed_points is None or pair.moving_points is None:
+        return []
+    scale = pair.fixed_points.new_tensor([n / o for n, o in zip(shape, pair.shape, strict=True)])
+    fixed, moving = ((p + 0.5) * scale - 0.5 for p in (pair.fixed_points, pair.moving_points))
+    if len(fields) == 1:
+        return [LandmarkForce(fixed, moving, shape)]
+    middle = (inverse_points(fields[0], moving) + inverse_points(fields[1], fixed)) / 2
+    return [LandmarkForce(middle, moving, shape), LandmarkForce(middle, fixed, shape)]
+
+
+def _whole_voxels(weights: Tensor) -> Tensor:
+    """Return 1 where a voxel lies within the mask entirely, else 0: part of nothing misleads."""
+    whole = (weights > 0.99).to(weights)
+    return whole if bool(whole.any()) else weights

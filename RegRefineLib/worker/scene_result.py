@@ -1,0 +1,112 @@
+"""A result as a scene takes it: every array as its node holds it.
+
+What is slow (padding, tapering, lengths, narrower label types) is done here, in the worker, so that
+the program with the scene has only to copy. numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..field_padding import GridAndMatrix, everywhere
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..job import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A result for a scene; what was not asked for is None.
+
+    Attributes:
+        transform: fixed world point -> point in the moving node's own coordinates.
+        inverse: the way back.
+        affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
+        warped_labels: in the narrowest type; label_values are those that occur, without 0.
+        displacement: how far each point of the fixed grid is moved, in mm.
+        record: result.json, everything but the arrays.
+    """
+
+    transform: GridAndMatrix
+    inverse: GridAndMatrix | None
+    affine: FloatArray
+    warped: Volume
+    warped_labels: Volume | None
+    label_values: tuple[int, ...]
+    jacobian: Volume | None
+    displacement: Volume | None
+    record: dict[str, Any]
+
+
+def prepared(
+    result: Result, moving_to_world: FloatArray | None = None, lengths: bool = False
+) -> Ready:
+    """Return a result with its arrays as nodes hold them.
+
+    Args:
+        moving_to_world: 4x4 from the moving node's own coordinates to the world; None for none.
+        lengths: whether the displacement's lengths are wanted.
+    """
+    place = np.eye(4) if moving_to_world is None else np.asarray(moving_to_world)
+    labels, values = _narrowed(result.warped_labels)
+    inverse = None
+    if result.inverse is not None:
+        inverse = backward(result.inverse, result.affine, place)
+    return Ready(
+        transform=forward(result.field, result.affine, place),
+        inverse=inverse,
+        affine=np.asarray(result.affine),
+        warped=result.warped,
+        warped_labels=labels,
+        label_values=values,
+        jacobian=result.jacobian,
+        displacement=_lengths(result.field) if lengths else None,
+        record=result.to_json(),
+    )
+
+
+def forward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> GridAndMatrix:
+    """Return the mapping from the fixed world into the moving node's own coordinates.
+
+    Args:
+        field: fixed world point -> moving world point; linear: the 4x4 part of it.
+        place: 4x4, the moving node's own coordinates -> world.
+    """
+    back = np.linalg.inv(place)
+    if not np.array_equal(place, np.eye(4)):
+        points = field.geometry.points()
+        shift = (points + field.vectors) @ back[:3, :3].T + back[:3, 3] - points
+        field = DisplacementField(shift.astype(field.vectors.dtype), field.geometry)
+    return everywhere(field, back @ linear)
+
+
+def backward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> GridAndMatrix:
+    """Return the mapping from the moving node's own coordinates to the fixed world.
+
+    Args:
+        field: moving world point -> fixed world point.
+        linear, place: as for `forward`.
+    """
+    if not np.array_equal(place, np.eye(4)):
+        grid = Geometry(field.geometry.shape, np.linalg.inv(place) @ field.geometry.affine)
+        shift = field.geometry.points() + field.vectors - grid.points()
+        field = DisplacementField(shift.astype(field.vectors.dtype), grid)
+    return everywhere(field, np.linalg.inv(linear) @ place)
+
+
+def _narrowed(labels: Volume | None) -> tuple[Volume | None, tuple[int, ...]]:
+    if labels is None:
+        return None, ()
+    values = tuple(int(value) for value in np.unique(labels.array) if value != 0)
+    kinds: tuple[Any, ...] = (np.uint8, np.int16, np.int32)
+    kind = next(k for k in kinds if max(values, default=0) <= np.iinfo(k).max)
+    array: NDArray[Any] = labels.array.astype(kind)
+    return Volume(array, labels.geometry), values
+
+
+def _lengths(field: DisplacementField) -> Volume:
+    squared = np.einsum("...c,...c->...", field.vectors, field.vectors)
+    return Volume(np.sqrt(squared, dtype=np.float32), field.geometry)

@@ -1,0 +1,259 @@
+"""The panel's .ui file and the code that uses it, checked without Slicer."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT, python_path
+from support.slicer_widgets import CONNECTORS, SIGNALS, WIDGETS
+
+MODULE = ROOT / "RegRefine"
+UI = MODULE / "Resources" / "UI" / "RegRefine.ui"
+SOURCES = [MODULE / "RegRefine.py", *sorted((MODULE / "RegRefineBridge").rglob("*.py"))]
+# widgets that only hold others, or that a label beside them explains
+SILENT = {"QWidget", "qMRMLWidget"}
+
+
+@pytest.fixture(scope="module")
+def ui():
+    return ET.parse(UI).getroot()
+
+
+@pytest.fixture(scope="module")
+def widgets(ui):
+    """The classes of the .ui file's widgets, by name."""
+    return {w.get("name"): w.get("class") for w in ui.iter("widget")}
+
+
+def propertyOf(widget, name):
+    found = widget.find(f"property[@name='{name}']")
+    return None if found is None else "".join(found.itertext()).strip()
+
+
+def bound(ui):
+    """(parameter, widget element) for each widget with a SlicerParameterName."""
+    named = ((propertyOf(w, "SlicerParameterName"), w) for w in ui.iter("widget"))
+    return [(name, w) for name, w in named if name]
+
+
+def parameters() -> dict[str, str]:
+    """The parameter node's members and their annotations, as written."""
+    tree = ast.parse(
+        (MODULE / "RegRefineBridge" / "panel" / "parameter_node.py").read_text(encoding="utf-8")
+    )
+    node = next(n for n in tree.body if getattr(n, "name", "") == "RegRefineParameterNode")
+    return {
+        m.target.id: ast.unparse(m.annotation) for m in node.body if isinstance(m, ast.AnnAssign)
+    }
+
+
+def kindOf(annotation: str) -> str:
+    inner = re.match(r"Annotated\[(\w+)", annotation)
+    name = inner.group(1) if inner else annotation
+    if name in ("bool", "int", "float", "str"):
+        return name
+    return "node" if name.startswith("vtkMRML") or name == "LabelsNode" else "enum"
+
+
+def test_names_are_unique_and_classes_exist_in_slicer(ui, widgets):
+    assert len(widgets) == len(list(ui.iter("widget")))
+    assert set(widgets.values()) <= WIDGETS
+    custom = {c.findtext("class") for c in ui.iter("customwidget")}
+    assert custom == {c for c in widgets.values() if not c.startswith("Q")}
+
+
+def test_every_parameter_name_is_a_parameter_of_the_right_type(ui):
+    known = parameters()
+    for name, widget in bound(ui):
+        assert name in known, f"{widget.get('name')}: there is no parameter {name}"
+        assert kindOf(known[name]) in CONNECTORS[widget.get("class")], name
+
+
+def test_every_parameter_is_in_the_panel(ui):
+    names = [name for name, _ in bound(ui)]
+    assert len(names) == len(set(names))
+    assert set(parameters()) - set(names) == {"preset"}  # whose list changes: wired by hand
+
+
+def test_node_lists_offer_what_the_parameters_take(ui):
+    known = parameters()
+    labels = {"vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"}
+    for name, widget in bound(ui):
+        if widget.get("class") == "qMRMLNodeComboBox":
+            types = {s.text for s in widget.find("property[@name='nodeTypes']").iter("string")}
+            assert types == (labels if known[name] == "LabelsNode" else {known[name]}), name
+
+
+def test_ranges_in_the_file_are_those_of_the_parameters(ui):
+    for name, widget in bound(ui):
+        limits = re.search(r"WithinRange\(([\d.]+), ([\d.]+)\)", parameters()[name])
+        if limits:
+            low = float(propertyOf(widget, "minimum") or 0)
+            assert (low, float(propertyOf(widget, "maximum"))) == tuple(map(float, limits.groups()))
+
+
+def test_every_mrml_widget_is_given_the_scene(ui, widgets):
+    fed = {
+        c.findtext("receiver")
+        for c in ui.iter("connection")
+        if c.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and c.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+        and c.findtext("sender") == "RegRefine"
+    }
+    needy = {n for n, c in widgets.items() if c.startswith("qMRML") and c != "qMRMLWidget"}
+    assert fed == needy
+
+
+def test_everything_has_a_tooltip_and_nothing_a_style(ui):
+    for widget in ui.iter("widget"):
+        if widget.get("class") not in SILENT:
+            assert propertyOf(widget, "toolTip"), widget.get("name")
+    text = UI.read_text(encoding="utf-8")
+    assert "styleSheet" not in text
+    assert "<font" not in text
+    for source in SOURCES:
+        assert "setStyleSheet" not in source.read_text(encoding="utf-8")
+
+
+def test_every_widget_the_code_names_is_in_the_file(widgets):
+    for source in SOURCES:
+        text = source.read_text(encoding="utf-8")
+        for name in re.findall(r"\b_?ui\.([A-Za-z]\w*)", text):
+            assert name in widgets, f"{source.name}: ui.{name}"
+
+
+def test_widgets_named_in_parts_are_in_the_file(widgets):
+    from RegRefineBridge.panel.panel import READ_OUTS
+
+    modes = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
+    assert {*READ_OUTS, *(f"{mode}Button" for mode in modes)} <= set(widgets)
+
+
+def test_every_signal_is_spelt_as_pythonqt_needs_it():
+    known = set().union(*SIGNALS.values())
+    found = set()
+    for source in SOURCES:
+        text = source.read_text(encoding="utf-8")
+        found |= set(re.findall(r'connect\(\s*"([^"]+)"', text))
+        found |= set(re.findall(r'\("(\w+\([^"]*\))", self\._on', text))  # transports' table
+    assert len(found) >= 8
+    assert found <= known
+
+
+def test_buttons_connect_signals_that_their_class_has(widgets):
+    pattern = re.compile(r'ui\.(\w+)\.connect\(\s*"([^"]+)"')
+    for source in SOURCES:
+        for name, signal in pattern.findall(source.read_text(encoding="utf-8")):
+            assert signal in SIGNALS[widgets[name]], f"{name}: {signal}"
+
+
+def test_translated_texts_are_plain_and_formatted_afterwards():
+    count = 0
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_":
+                count += 1
+                assert isinstance(node.args[0], ast.Constant), f"{source.name}:{node.lineno}"
+    assert count > 50
+
+
+def test_the_presenter_loads_without_toolkit_and_torch():
+    import subprocess
+
+    program = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "vtk", "slicer", "qt", "SimpleITK", "scipy")))
+from RegRefineBridge.workflow import presenter
+from RegRefineBridge.panel import choice_lists, panel
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=python_path()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_sample_data_have_addresses_with_their_checksums():
+    from RegRefineBridge.panel import sample_data as sampledata
+
+    calls = []
+
+    class Logic:
+        @staticmethod
+        def registerCustomSampleDataSource(**options):
+            calls.append(options)
+
+    sampledata.register(Logic, Path("icon.png"), "RegRefine")  # 5.10: no categories' titles
+    (options,) = calls
+    for address, checksum in zip(options["uris"], options["checksums"], strict=True):
+        algorithm, digest = checksum.split(":")
+        assert algorithm == "SHA256"
+        assert re.fullmatch("[0-9a-f]{64}", digest)
+        assert address.startswith("https://github.com/Slicer/SlicerTestingData/releases/download/")
+        assert address.endswith(digest)
+
+
+@pytest.fixture(scope="module")
+def preview():
+    """The .ui file in PySide6 with stand-ins, as `make panel` opens it."""
+    pytest.importorskip("PySide6", reason="PySide6 is not installed (extra panel)")
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    import support.panel_preview as panel_preview
+    from RegRefineBridge.panel.panel import Panel
+
+    qt = panel_preview.Toolkit()
+    application = qt.QApplication.instance() or qt.QApplication([])
+    window, widgets = panel_preview.load(qt)
+    panel_preview.fillLists(widgets)
+    yield panel_preview, widgets, Panel(widgets, qt), qt
+    window.close()
+    application.processEvents()
+
+
+def test_the_panel_shows_every_phase(preview):
+    module, widgets, panel, qt = preview
+    module.show(panel, widgets, "idle", qt)
+    assert widgets.applyButton.text() == "Apply"
+    assert not widgets.abortButton.isEnabled()
+    module.show(panel, widgets, "running", qt)
+    assert widgets.applyButton.text() == "Stop"
+    assert widgets.abortButton.isEnabled()
+    assert widgets.progressBar.value() == 70
+    assert widgets.timeLabel.text() == "14 s left"
+    assert widgets.diceValue.text() == "0.818"
+    assert not widgets.curveLabel.pixmap().isNull()
+    module.show(panel, widgets, "done", qt)
+    assert widgets.applyButton.text() == "Apply"
+    assert "Done" in widgets.messageLabel.text()
+    assert widgets.runsTable.rowCount() == 2
+    assert widgets.afterButton.isChecked()
+
+
+def test_apply_is_off_and_says_why_while_something_is_missing(preview):
+    _, widgets, panel, _ = preview
+    panel.showReady(["Choose the moving volume."], None)
+    assert not widgets.applyButton.isEnabled()
+    assert widgets.estimateLabel.text() == "Choose the moving volume."
+
+
+def test_two_chosen_runs_are_compared_in_a_table(preview):
+    module, widgets, panel, _ = preview
+    panel.showRuns(module.exampleRuns(), 2)
+    widgets.runsTable.selectAll()
+    assert panel.chosenRuns() == [0, 1]
+    panel.showComparison([("dice", "0.774", "0.818")], 1, 2)
+    assert widgets.compareTable.rowCount() == 1
+    assert widgets.compareTable.horizontalHeaderItem(2).text() == "run 2"
+
+
+def test_an_unknown_preset_is_shown_as_none(preview):
+    _, widgets, panel, _ = preview
+    panel.showMethod(["default", "paper"], "gone", "")
+    assert widgets.presetComboBox.currentIndex() == -1
+    panel.showMethod(["default", "paper"], "paper", "words")
+    assert widgets.presetComboBox.currentText() == "paper"

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from support.analytic import centred, rotation, volume_on
+
+from RegRefineLib.errors import RegRefineError
+from RegRefineLib.geometry import Volume
+from RegRefineLib.io.volumes import read_volume
+from RegRefineLib.itk_lps import to_image
+
+GRID = centred((6, 7, 8), np.array([1.0, 2, 3]), rotation(np.array([0.3, -0.2, 0.5])))
+
+
+def write_series(folder, grid=GRID, uid="1", names="{:02d}.dcm"):
+    """A made-up MR series of whole numbers, one file per slice, written last slice first."""
+    folder.mkdir(exist_ok=True)
+    volume = Volume(np.round(volume_on(grid).array).astype(np.int16), grid)
+    image = to_image(volume)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetImageIO("GDCMImageIO")
+    for k in reversed(range(grid.shape[0])):
+        piece = image[:, :, k]
+        tags = {
+            "0008|0060": "MR",
+            "0008|0018": f"1.2.826.0.1.3680043.2.1125.{uid}.{k + 1}",
+            "0020|000e": f"1.2.826.0.1.3680043.2.1125.{uid}",
+            "0020|000d": "1.2.826.0.1.3680043.2.1125.9",
+            "0020|0037": "\\".join(f"{v:.9f}" for v in direction[:, :2].T.ravel()),
+            "0020|0032": "\\".join(
+                f"{v:.9f}" for v in image.TransformIndexToPhysicalPoint((0, 0, k))
+            ),
+            "0020|0013": str(k + 1),
+            "0018|0050": f"{grid.spacing[2]:.6f}",
+        }
+        for tag, value in tags.items():
+            piece.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / names.format(k)))
+        writer.Execute(piece)
+    return volume
+
+
+def test_a_series_is_read_from_its_folder_and_from_any_of_its_files(tmp_path, capfd):
+    written = write_series(tmp_path / "mr")
+    write_series(tmp_path / "mr2", names="IM{:04d}")
+    paths = [tmp_path / "mr", tmp_path / "mr" / "03.dcm", tmp_path / "mr2" / "IM0002"]
+    for path in paths:
+        got = read_volume(path)
+        assert np.array_equal(got.array, written.array.astype(np.float32))
+        assert np.abs(got.geometry.corners() - GRID.corners()).max() < 1e-4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_of_two_series_is_refused_and_a_file_chooses(tmp_path):
+    write_series(tmp_path / "mr", uid="1", names="a{:02d}.dcm")
+    other = centred((3, 7, 8), np.array([1.0, 2, 3]), np.eye(3))
+    write_series(tmp_path / "mr", other, uid="2", names="b{:02d}.dcm")
+    with pytest.raises(RegRefineError, match="2 DICOM series in this folder; name a file of"):
+        read_volume(tmp_path / "mr")
+    assert read_volume(tmp_path / "mr" / "b01.dcm").array.shape == (3, 7, 8)
+
+
+def test_a_missing_slice_is_noticed_without_noise(tmp_path, capfd):
+    write_series(tmp_path / "mr")
+    (tmp_path / "mr" / "02.dcm").unlink()
+    with pytest.raises(RegRefineError, match="slices are 3 to 6 mm apart"):
+        read_volume(tmp_path / "mr")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tilted_gantry_is_noticed(tmp_path):
+    affine = GRID.affine.copy()
+    affine[:3, 2] += 0.3 * affine[:3, 1]
+    write_series(tmp_path / "ct", type(GRID)(GRID.shape, affine))
+    with pytest.raises(RegRefineError, match="tilted gantry"):
+        read_volume(tmp_path / "ct")
+
+
+def test_several_images_at_one_place_are_noticed(tmp_path):
+    write_series(tmp_path / "mr")
+    write_series(tmp_path / "mr", names="again{:02d}.dcm")
+    with pytest.raises(RegRefineError, match="several images at one place"):
+        read_volume(tmp_path / "mr")
+
+
+def test_one_slice_alone_and_damaged_files_are_refused(tmp_path, capfd):
+    write_series(tmp_path / "mr")
+    whole = (tmp_path / "mr" / "03.dcm").read_bytes()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "x.dcm").write_bytes(whole)
+    with pytest.raises(RegRefineError, match="single slice"):
+        read_volume(tmp_path / "one" / "x.dcm")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.dcm").write_bytes(whole[:200])
+    with pytest.raises(RegRefineError, match=r"x\.dcm: damaged DICOM|has no readable slices"):
+        read_volume(tmp_path / "bad" / "x.dcm")
+    assert capfd.readouterr() == ("", "")

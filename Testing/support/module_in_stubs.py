@@ -1,0 +1,252 @@
+"""Runs RegRefine.py with Slicer's own Python half and stubs for qt, ctk and the qMRML widgets.
+
+    python Testing/module_in_stubs.py SLICER_SOURCE_DIR
+
+Takes parameterNodeWrapper, ScriptedLoadableModule and i18n from a checkout of Slicer, the scene of
+slicer-core, and runs the module's self tests (RegRefineTest) and those below. The worker process is
+real, held by a subprocess instead of a QProcess.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import types
+import unittest
+from contextlib import contextmanager
+from pathlib import Path
+
+import slicer
+
+import support.pythonqt_stubs as stubs
+import support.slicer_widget_stubs as widgets
+from support.paths import ROOT
+
+MODULE = ROOT / "RegRefine" / "RegRefine.py"
+
+
+class Application(stubs.QObject):
+    """slicer.app."""
+
+    PROPERTIES = {"temporaryPath": ""}  # noqa: RUF012
+    SIGNALS = {"startupCompleted()": "startupCompleted", "aboutToQuit()": "aboutToQuit"}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.temporaryPath = tempfile.mkdtemp()
+
+    def testingEnabled(self):
+        return True
+
+    def moduleManager(self):
+        return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True)
+
+    def translate(self, context, text):
+        return text
+
+    def processEvents(self):
+        stubs.processEvents()
+
+
+class Parent(widgets.qMRMLWidget):
+    """What Slicer gives a module or its widget as its parent."""
+
+    def __init__(self):
+        super().__init__()
+        names = ("title", "categories", "dependencies", "contributors", "helpText", "icon")
+        self._values.update(dict.fromkeys((*names, "acknowledgementText")))
+        self._values.update(path=str(MODULE), isEntered=True)
+
+
+def prepare(source: Path) -> None:
+    """Make `import RegRefine` possible."""
+    slicer.__path__.append(str(source / "Base" / "Python" / "slicer"))
+    known = widgets.CLASSES
+    for name, prefix in (("qt", "Q"), ("ctk", "ctk")):
+        of = {each: kind for each, kind in known.items() if each.startswith(prefix)}
+        sys.modules[name] = widgets.module(name, **of)
+    for name in ("qMRMLNodeComboBox", "qMRMLTableView", "qMRMLWidget"):
+        setattr(slicer, name, known[name])
+    for name in ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget"):
+        setattr(slicer, name, type(name, (stubs.QWidget,), {}))
+    slicer.app = Application()
+    slicer.modules = types.SimpleNamespace(regrefine=types.SimpleNamespace(path=str(MODULE)))
+    slicer.mrmlScene = slicer.vtkMRMLScene()
+    util = slicer.util
+    util.loadUI = widgets.load
+    util.childWidgetVariables = lambda window: types.SimpleNamespace(
+        **{w.name: w for w in window.children if w is not window}
+    )
+    util.mainWindow = lambda: None
+    util.tryWithErrorDisplay = noDisplay
+    sys.path.insert(0, str(MODULE.parent))
+
+
+@contextmanager
+def noDisplay(message=None, show=True, waitCursor=False):
+    """tryWithErrorDisplay without a display: errors come out."""
+    yield
+
+
+def openModule():
+    """Load the module as Slicer does, and return it with its widget."""
+    module = importlib.import_module("RegRefine")
+    subprocess = module.SubprocessTransport
+    module.QProcessTransport = lambda qt: subprocess()
+    module.RegRefine(Parent())
+    widget = module.RegRefineWidget(Parent())
+    widget.setup()
+    slicer.util.getModuleWidget = lambda name: widget
+    slicer.util.getModuleLogic = lambda name: widget.logic
+    return module, widget
+
+
+class ModuleTests(unittest.TestCase):
+    """What the self tests leave to others."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        WIDGET.enter()
+
+    def test_the_parameters_are_in_the_scene_and_in_the_panel(self):
+        ui, parameters = WIDGET.ui, WIDGET._parameterNode
+        parameters.steps = 33
+        assert ui.stepsSpinBox.value == 33
+        ui.smoothnessSliderWidget.value = 2.5
+        assert parameters.smoothness == 2.5
+        ui.refinementComboBox.currentIndex = 2
+        assert parameters.refinement == list(type(parameters.refinement))[2]
+        again = WIDGET.logic.getParameterNode()
+        assert (again.steps, again.smoothness) == (33, 2.5)
+
+    def test_a_choice_of_another_version_is_dropped(self):
+        node = WIDGET._parameterNode.parameterNode
+        node.SetParameter("refinement", "FROM_THE_FUTURE")
+        assert WIDGET.logic.getParameterNode().refinement.name == "BY_PRESET"
+
+    def test_the_preset_follows_the_list_and_lets_go_of_changes(self):
+        parameters = WIDGET._parameterNode
+        parameters.steps = 33
+        names = WIDGET.presets.catalogue.names()
+        WIDGET.ui.presetComboBox.currentIndex = names.index("reg-ttr-paper")
+        assert (parameters.preset, parameters.steps) == ("reg-ttr-paper", 0)
+        assert "paper" in WIDGET.ui.presetHelpLabel.text
+        assert WIDGET.ui.presetComboBox.items == names
+
+    def test_presets_are_saved_and_loaded(self):
+        import qt
+
+        path = Path(slicer.app.temporaryPath) / "mine.json"
+        qt.QInputDialog = types.SimpleNamespace(getText=lambda *_: "mine")
+        qt.QFileDialog = types.SimpleNamespace(
+            getSaveFileName=lambda *_: str(path), getOpenFileName=lambda *_: str(path)
+        )
+        parameters = WIDGET._parameterNode
+        parameters.steps = 44
+        WIDGET.ui.savePresetButton.click()
+        assert (parameters.preset, parameters.steps) == ("mine", 0)
+        assert "44 steps" in WIDGET.ui.presetHelpLabel.text
+        WIDGET.ui.loadPresetsButton.click()
+        assert parameters.preset == "mine"
+
+    def test_leaving_the_panel_and_coming_back(self):
+        WIDGET.exit()
+        assert WIDGET._parameterNode is None
+        WIDGET.enter()
+        assert WIDGET._parameterNode is not None
+
+    def test_a_run_that_ends_behind_another_panel_fills_the_same_nodes_the_next_time(self):
+        from RegRefineBridge.panel.self_tests import addPair
+
+        self_test = MODULE_ITSELF.RegRefineTest("test_panel_says_what_is_missing")
+        parameters = WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        parameters.steps = 2
+        WIDGET.ui.applyButton.click()
+        WIDGET.exit()
+        run = self_test.waitForRun()
+        WIDGET.enter()
+        assert WIDGET._parameterNode.outputTransform is run.nodes["transform"]
+
+    def test_two_runs_are_listed_compared_and_restored(self):
+        from RegRefineBridge.panel.self_tests import addPair
+
+        self_test = MODULE_ITSELF.RegRefineTest("test_panel_says_what_is_missing")
+        ui, parameters = WIDGET.ui, WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        for steps in (2, 4):
+            parameters.steps = steps
+            ui.applyButton.click()
+            self_test.waitForRun()
+        transform = parameters.outputTransform
+        assert transform is not None
+        assert ui.runsTable.rowCount == 2
+        assert ui.metricsTableView.node is not None
+        ui.runsTable.select(0, 1)
+        assert ui.compareButton.enabled
+        ui.compareButton.click()
+        assert "settings.steps" in ui.compareTable.cells.values()
+        ui.runsTable.select(0)
+        ui.restoreButton.click()
+        assert WIDGET.logic.presenter.state.current == self.numbers()[0]
+        assert parameters.outputTransform is transform
+        ui.revertButton.click()
+        assert len(self.numbers()) == 1
+
+    def numbers(self):
+        return [run.number for run in WIDGET.logic.presenter.runs]
+
+    def test_weights_are_asked_for_before_they_come_and_a_no_changes_nothing(self):
+        from RegRefineBridge.panel.choice_lists import Backbone, Model
+        from RegRefineBridge.panel.self_tests import addPair
+
+        ui, parameters = WIDGET.ui, WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        parameters.backbone, parameters.model = Backbone.NETWORK, Model.UNIGRADICON
+        assert "unigradicon" in ui.presetHelpLabel.text
+        assert ui.applyButton.enabled
+        asked = []
+        slicer.util.confirmOkCancelDisplay = lambda text, *_: asked.append(text)  # which is a no
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        ui.applyButton.click()
+        assert len(asked) == 1
+        assert "unigradicon" in asked[0]
+        assert "https://" in asked[0]
+        assert not WIDGET.logic.presenter.state.busy
+        assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+    def test_a_closed_scene_ends_the_run(self):
+        from RegRefineBridge.panel.self_tests import addPair
+
+        parameters = WIDGET._parameterNode
+        parameters.fixedVolume, parameters.movingVolume, *_ = addPair()
+        WIDGET.ui.applyButton.click()
+        assert WIDGET.logic.presenter.state.busy
+        slicer.mrmlScene.Clear()
+        assert not WIDGET.logic.presenter.state.busy
+        assert WIDGET.ui.applyButton.text == "Apply"
+
+
+MODULE_ITSELF = WIDGET = None
+
+
+def main() -> int:
+    """Run all tests."""
+    global MODULE_ITSELF, WIDGET
+    prepare(Path(sys.argv[1]))
+    os.environ["REGREFINE_REQUIRE_RUN"] = "1"
+    os.environ["REGREFINE_CACHE"] = tempfile.mkdtemp()  # weights are not here
+    MODULE_ITSELF, WIDGET = openModule()
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    suite = unittest.TestSuite([load(ModuleTests), load(MODULE_ITSELF.RegRefineTest)])
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    WIDGET.cleanup()
+    left = [path.name for path in Path(slicer.app.temporaryPath).iterdir()]
+    sys.stderr.write(f"left in the temporary folder: {left}\n")
+    return 0 if result.wasSuccessful() and left in ([], ["mine.json"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
