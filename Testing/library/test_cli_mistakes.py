@@ -23,7 +23,7 @@ def inputs(tmp_path_factory) -> Path:
 
 # what a user may do wrong: (words after FIXED MOVING -o DIR, what the line must say)
 MISTAKES = {
-    "unknown preset": (["--preset", "relesed"], "did you mean released"),
+    "unknown preset": (["--preset", "relesed"], "did you mean reg-ttr-released"),
     "unknown backbone": (["--backbone", "convexadm"], "did you mean convexadam"),
     "unknown refinement": (["--refine", "regttr"], "did you mean reg-ttr"),
     "unknown similarity": (["--set", "similarity=lnc"], "did you mean"),

@@ -38,5 +38,5 @@ def test_a_preset_is_not_changed_by_its_use():
 
 
 def test_an_unknown_preset_brings_the_nearest():
-    with pytest.raises(RegRefineError, match="did you mean released"):
+    with pytest.raises(RegRefineError, match="did you mean reg-ttr-released"):
         resolve(Job(preset="realeased"))
