@@ -148,7 +148,8 @@ def test_the_transform_node_does_what_result_json_says(pair, how, tmp_path, clie
 def test_a_moving_volume_under_a_linear_transform(pair, tmp_path, client):
     world = World(pair, "axial", tmp_path, client)
     world.putUnder(addLinear(world.scene, rigid((5, -4, 8), (3, 2, -4))))
-    check(world, world.run(JOB.replaced(affine="rigid")))
+    # a few label voxels on the border between two grids fall to either side, as processors round
+    check(world, world.run(JOB.replaced(affine="rigid")), tolerance=0.01)
 
 
 def test_a_moving_volume_under_a_bending_transform(pair, tmp_path, client):
