@@ -188,7 +188,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
 
     def onAbortButton(self, checked=False):
         """Drop the run."""
-        self.logic.presenter.abort()
+        self.logic.presenter.cancel()
 
     def onState(self, state):
         """Show how the run goes; when it has ended, what may be done next."""

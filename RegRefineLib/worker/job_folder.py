@@ -73,7 +73,7 @@ def write_job(
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (JOB_FILE, RESULT_FILE, "stop", "abort"):  # of an earlier run
+        for name in (JOB_FILE, RESULT_FILE, "stop", "cancel", "abort"):  # of an earlier run
             (folder / name).unlink(missing_ok=True)
         record: dict[str, Any] = {"protocol": PROTOCOL, "job": job.to_json()}
         record["fixed"] = _save(folder, "fixed", fixed)

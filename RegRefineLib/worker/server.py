@@ -1,10 +1,10 @@
-"""The worker process: runs jobs one after the other and tells how it goes, in JSON lines.
+"""The worker process: runs jobs one after the other and reports on them, in JSON lines.
 
 It reads commands from stdin, one a line:
 
     run FOLDER   do the job in FOLDER (worker/job_folder.py); FOLDER may be a JSON string
     stop         end the run at its next step and keep the best field so far
-    abort        drop the run, within a second
+    cancel       drop the run, within a second (`abort`, the word of earlier versions, likewise)
     quit         leave
 
 and writes events to stdout, one line of ASCII JSON each, every one with `event` and `time` (s):
@@ -17,12 +17,12 @@ and writes events to stdout, one line of ASCII JSON each, every one with `event`
     warning   like progress, with a message that a user must see
     done      folder, stopped, seconds        result.json is in the folder
     error     kind (user, memory, error), message, details
-    aborted   warm                            the run was dropped; warm: the worker stays
+    cancelled warm                            the run was dropped; warm: the worker stays
     bye       reason (quit, idle)             the last line
 
-Whatever else is printed goes to stderr. The process stays warm between runs, and leaves when told
-to, after an idle time, or when stdin ends, which is how it learns that the program behind it is
-gone, even in the middle of a run. A file called `stop` or `abort` in the job folder does what the
+Whatever else is printed goes to stderr. The process stays warm between runs. It leaves on `quit`,
+after an idle time, or when stdin ends, which is how it learns that the program behind it is gone,
+even in the middle of a run. A file called `stop` or `cancel` in the job folder does what the
 command does, for callers without a pipe.
 """
 
@@ -51,6 +51,7 @@ from .scene_result import prepared
 
 GRACE_S = 0.4
 IDLE_S = 600.0
+CANCEL_WORDS = ("cancel", "abort")
 Register = Callable[..., Result]
 
 
@@ -61,7 +62,7 @@ class Control:
         self.outbox = outbox
         self.jobs: queue.Queue[Path | None] = queue.Queue()
         self.stop = threading.Event()
-        self.abort = threading.Event()
+        self.cancel = threading.Event()
         self.left = threading.Event()
         self.idle = threading.Event()
         self.idle.set()
@@ -74,7 +75,7 @@ class Control:
                 self._accept(Path(json.loads(rest) if rest.startswith('"') else rest))
             elif word == "stop":
                 self.stop.set()
-            elif word == "abort":
+            elif word in CANCEL_WORDS:
                 self.drop_run()
             elif word == "quit":
                 break
@@ -83,9 +84,9 @@ class Control:
             self.outbox.leave(0)
 
     def _accept(self, folder: Path) -> None:
-        """Queue a job; from here on stop and abort mean this one, though it may not run yet."""
+        """Queue a job; from here on stop and cancel mean this one, though it may not run yet."""
         self.stop.clear()
-        self.abort.clear()
+        self.cancel.clear()
         self.idle.clear()
         self.jobs.put(folder)
 
@@ -93,14 +94,14 @@ class Control:
         """End the run at its next report, or the process where none comes in time."""
         if self.idle.is_set():
             return
-        self.abort.set()
+        self.cancel.set()
         if not self.idle.wait(GRACE_S):
-            self.outbox.post("aborted", warm=False)
+            self.outbox.post("cancelled", warm=False)
             self.outbox.leave(0)
 
 
 class Reporter:
-    """The report callback of one run: passes progress on, raises what was commanded."""
+    """The report callback of one run: passes progress on, raises what was asked for."""
 
     def __init__(self, control: Control, folder: Path):
         self._control = control
@@ -109,10 +110,10 @@ class Reporter:
         self._looked = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Report; raise Cancelled on abort, and Stopped once a stage on stop."""
+        """Report; raise Cancelled on cancel, and Stopped once a stage on stop."""
         self._control.outbox.progress(progress)
         self._look_for_files()
-        if self._control.abort.is_set():
+        if self._control.cancel.is_set():
             raise Cancelled
         if self._control.stop.is_set() and progress.stage not in ("finish", *self._stopped_in):
             self._stopped_in.add(progress.stage)
@@ -120,7 +121,7 @@ class Reporter:
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was told to stop."""
+        """Whether the run was asked to stop."""
         return bool(self._stopped_in)
 
     def _look_for_files(self) -> None:
@@ -128,9 +129,10 @@ class Reporter:
         if now - self._looked < PERIOD_S:
             return
         self._looked = now
-        for event, name in ((self._control.stop, "stop"), (self._control.abort, "abort")):
-            if (self._folder / name).exists():
-                event.set()
+        if (self._folder / "stop").exists():
+            self._control.stop.set()
+        if any((self._folder / word).exists() for word in CANCEL_WORDS):
+            self._control.cancel.set()
 
 
 def serve(
@@ -140,13 +142,13 @@ def serve(
     *,
     idle_s: float = IDLE_S,
 ) -> None:
-    """Do jobs until told to leave, or nothing came for `idle_s` seconds.
+    """Do jobs until `quit` comes, or nothing for `idle_s` seconds.
 
     Args:
         commands: the lines of stdin; their end means that the parent is gone.
         register: takes (fixed, moving, job, report, extras); None: RegRefineLib.register's.
 
-    An error that nobody foresaw goes through to the caller: `main` tells the parent and leaves, so
+    An unforeseen error goes through to the caller: `main` reports it to the parent and leaves, so
     that the next run has a fresh process.
     """
     outbox.post("hello", protocol=PROTOCOL, pid=os.getpid(), python=sys.version.split()[0])
@@ -183,7 +185,7 @@ def _run(folder: Path, control: Control, register: Register) -> None:
         write_result(folder, prepared(result, handling.moving_to_world, handling.lengths))
         last = ("done", {"folder": str(folder), "stopped": report.stopped})
     except Cancelled:
-        last = ("aborted", {"warm": True})
+        last = ("cancelled", {"warm": True})
     except Stopped:
         last = ("error", _failure("user", "stopped before there was a field to keep"))
     except RegRefineError as error:
@@ -243,8 +245,10 @@ def _refuse(reason: RegRefineError, *_: Any) -> Result:
 
 def main(arguments: list[str] | None = None, register: Register | None = None) -> int:
     """Serve on stdin and stdout, and end the process; the sub-command `regrefine worker`."""
-    parser = argparse.ArgumentParser("regrefine worker", description="do jobs told on stdin")
-    parser.add_argument("--idle", type=float, default=IDLE_S, help="leave after so many idle s")
+    parser = argparse.ArgumentParser("regrefine worker", description="run the jobs named on stdin")
+    parser.add_argument(
+        "--idle", type=float, default=IDLE_S, help="seconds without a job to leave after"
+    )
     options = parser.parse_args(arguments)
     events = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # whatever libraries print must not come between the events

@@ -115,14 +115,14 @@ def test_stop_before_the_worker_is_up_is_not_lost(watch, job_folder):
     assert read_result(job_folder).transform.grid.vectors.max() == 0
 
 
-def test_abort_between_steps_keeps_the_worker_warm(watch, job_folder):
+def test_cancel_between_steps_keeps_the_worker_warm(watch, job_folder):
     watcher = watch("steps")
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
     pid = watcher.pid
-    watcher.client.abort()
+    watcher.client.cancel()
     assert watcher.until(watcher.ended) < 1.0
-    assert watcher.failures[0].kind == "aborted"
+    assert watcher.failures[0].kind == "cancelled"
     assert not (job_folder / "result.json").exists()
     assert watcher.client.warm
     watcher.client.start(job_folder)

@@ -28,13 +28,13 @@ def job_folder(tmp_path):
     return small_job(tmp_path)
 
 
-def test_a_stop_that_nobody_hears_becomes_an_abort(watch, job_folder):
+def test_a_stop_that_nobody_hears_becomes_a_cancel(watch, job_folder):
     watcher = watch("stubborn")
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
     watcher.client.stop(patienceSeconds=0.2)
     watcher.until(watcher.ended, 3)
-    assert watcher.failures[0].kind == "aborted"
+    assert watcher.failures[0].kind == "cancelled"
 
 
 def test_a_stop_that_was_heard_waits_for_the_results_however_long_they_take(watch, job_folder):
@@ -48,41 +48,41 @@ def test_a_stop_that_was_heard_waits_for_the_results_however_long_they_take(watc
 
 
 @pytest.mark.parametrize("behaviour", ["deep", "stubborn"])
-def test_abort_ends_a_step_that_never_reports_within_a_second(watch, job_folder, behaviour):
+def test_cancel_ends_a_step_that_never_reports_within_a_second(watch, job_folder, behaviour):
     watcher = watch(behaviour)
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
     time.sleep(0.3)  # well inside the operation
-    watcher.client.abort()
+    watcher.client.cancel()
     took = watcher.until(watcher.ended)
-    print(f"abort inside {behaviour}: {took:.2f} s")
+    print(f"cancel inside {behaviour}: {took:.2f} s")
     assert took < 1.0
-    assert watcher.failures[0].kind == "aborted"
+    assert watcher.failures[0].kind == "cancelled"
     assert gone_within(watcher.pid, 1.0)
 
 
 @posix
-def test_abort_kills_a_worker_that_stands_still(watch, job_folder):
+def test_cancel_kills_a_worker_that_stands_still(watch, job_folder):
     watcher = watch("hung")
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
     time.sleep(0.5)
-    watcher.client.abort()
+    watcher.client.cancel()
     assert watcher.until(watcher.ended) < 1.0
-    assert watcher.failures[0].kind == "aborted"
+    assert watcher.failures[0].kind == "cancelled"
     assert gone_within(watcher.pid, 1.0)
 
 
-def test_after_an_abort_the_next_run_gets_a_fresh_worker(watch, job_folder):
+def test_after_a_cancel_the_next_run_gets_a_fresh_worker(watch, job_folder):
     watcher = watch("stubborn")
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
-    watcher.client.abort()
+    watcher.client.cancel()
     watcher.until(watcher.ended)
     watcher.events.clear()
     watcher.client.start(job_folder)
     watcher.until(watcher.progressing)
-    watcher.client.abort()
+    watcher.client.cancel()
     watcher.until(lambda: len(watcher.failures) == 2)
 
 

@@ -66,7 +66,7 @@ def test_stop_changes_nothing_while_a_result_is_published(desk):
 def test_a_run_can_be_dropped_until_the_last_step(desk, tmp_path):
     presenter, scene = desk
     presenter.poll()
-    presenter.abort()
+    presenter.cancel()
     assert not presenter.state.busy
     assert scene.contents == {}
     assert not (tmp_path / "0").exists()

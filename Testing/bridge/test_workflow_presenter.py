@@ -140,10 +140,10 @@ def test_stop_asks_once_and_the_result_is_published(desk):
     assert desk.presenter.shown().stopped
 
 
-def test_abort_leaves_the_scene_as_it_was(desk):
+def test_cancel_leaves_the_scene_as_it_was(desk):
     desk.presenter.start(REQUEST)
-    desk.presenter.abort()
-    desk.worker.fail("aborted", "the run was dropped")
+    desk.presenter.cancel()
+    desk.worker.fail("cancelled", "the run was dropped")
     assert desk.scene.contents == {}
     assert desk.state.level == "info"
     assert not desk.state.busy
@@ -175,8 +175,8 @@ def test_a_removed_input_drops_the_run(desk):
     desk.scene.gone = True
     desk.presenter.poll()
     desk.presenter.poll()
-    assert desk.worker.told == ["abort"]
-    desk.worker.fail("aborted", "the run was dropped")
+    assert desk.worker.told == ["cancel"]
+    desk.worker.fail("cancelled", "the run was dropped")
     assert "removed" in desk.state.message
 
 
@@ -293,7 +293,7 @@ def test_an_earlier_run_makes_the_estimate(desk):
     assert "as the last run" in after.words()
 
 
-def test_a_real_worker_runs_stops_and_is_aborted(tmp_path):
+def test_a_real_worker_runs_stops_and_is_cancelled(tmp_path):
     """The whole with a real process, whose steps are 0.02 s of sleep."""
     behaviours = str(SUPPORT / "worker_behaviours.py")
     client = WorkerClient(SubprocessTransport, arguments=(behaviours, "steps"))
@@ -318,7 +318,7 @@ def test_a_real_worker_runs_stops_and_is_aborted(tmp_path):
         assert 0 < desk.scene.contents["transform 2"] < 60
         assert desk.presenter.start(REQUEST)
         until(lambda: desk.state.losses)
-        desk.presenter.abort()
+        desk.presenter.cancel()
         began = time.monotonic()
         until(lambda: not desk.state.busy)
         assert time.monotonic() - began < 1.5

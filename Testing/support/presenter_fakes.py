@@ -91,8 +91,8 @@ class FakeWorker:
     def stop(self):
         self.told.append("stop")
 
-    def abort(self):
-        self.told.append("abort")
+    def cancel(self):
+        self.told.append("cancel")
 
     def poll(self):
         pass

@@ -159,7 +159,9 @@ def _newDisplay(node: Node, window: float, level: float) -> Node:
     return display
 
 
-def _setVolume(node: Node, image: Image) -> None:
+def _setVolume(node: Node, image: Image | None) -> None:
+    if image is None:
+        return
     node.SetAndObserveImageData(image.data)
     node.SetIJKToRASMatrix(toVtkMatrix(image.geometry.affine))
     node.SetAndObserveTransformNodeID(None)
@@ -170,7 +172,7 @@ def _setVolume(node: Node, image: Image) -> None:
 def _fillInverse(run: _Run, node: Node) -> None:
     node.SetAndObserveTransformNodeID(None)
     head = [tail.GetInverse() for tail in _tail(run.sources)]
-    setMapping(node, [*head, *run.loaded.inverse])
+    setMapping(node, [*head, *(run.loaded.inverse or ())])
     refer(node, run.sources.moving, run.sources.fixed)
 
 

@@ -105,8 +105,8 @@ class MrmlScene:
         ]
         initial = inputs.initialTransform
         extras = Extras(
-            fixed_labels=labels[0] and labels[0].volume,
-            moving_labels=labels[1] and labels[1].volume,
+            fixed_labels=None if labels[0] is None else labels[0].volume,
+            moving_labels=None if labels[1] is None else labels[1].volume,
             fixed_mask=inputs.fixedMask
             and maskFromNode(inputs.fixedMask, fixed.geometry, "fixed mask"),
             moving_mask=inputs.movingMask

@@ -44,7 +44,7 @@ class ResultsSection:
         run = self._presenter.shown()
         available: set[str] = set()
         if run is not None:
-            inputs = run.request.request.inputs
+            inputs = run.request.inputs
             available = self._views.available(inputs.fixed, inputs.moving, run.nodes)
         self._panel.showRuns(self._presenter.runs, self._presenter.state.current)
         self._panel.showViews(available, self._views.mode)
@@ -67,7 +67,7 @@ class ResultsSection:
         """Show a mode in the slice views, or give them back what they showed."""
         run = self._presenter.shown()
         if on and run is not None:
-            inputs = run.request.request.inputs
+            inputs = run.request.inputs
             self._views.show(mode, inputs.fixed, inputs.moving, run.nodes)
         else:
             self._views.leave()
@@ -116,5 +116,5 @@ class ResultsSection:
         )
         if path:
             with slicer.util.tryWithErrorDisplay(_("The report was not saved.")):
-                labels = run.request.sources.movingLabels
+                labels = run.sources.movingLabels
                 saveReport(run, Path(path), labels.names if labels else None)

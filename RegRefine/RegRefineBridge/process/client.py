@@ -1,4 +1,4 @@
-"""The client of the worker process: starts runs, tells how they go, stops them, cleans up.
+"""The client of the worker process: starts runs, follows them, stops them, cleans up.
 
     client = WorkerClient(SubprocessTransport)                 # tests and scripts
     client = WorkerClient(lambda: QProcessTransport(qt))       # Slicer
@@ -12,19 +12,16 @@ Callbacks come in the caller's thread: from poll(), or from Qt's event loop with
 start() ends in exactly one onFinished or onFailed. The process stays warm afterwards; warmUp()
 starts it before it is needed.
 
-stop() ends the run at its next step, keeping the best field so far; where that step has not ended
-after a minute it becomes abort(); the results after it may take their time. abort() drops the
-run: first by asking, then by closing the worker's stdin, then by killing it; within a second the
-run has ended for the caller. close() ends the process, for the application's exit, a module reload
-or a closed scene.
+stop() ends the run at its next step and keeps the best field so far; where that step has not ended
+after a minute it becomes cancel(). The results that follow the last step may take their time.
+cancel() drops the run: first by asking, then by closing the worker's stdin, then by killing it;
+within a second the run has ended for the caller. close() ends the process, for the application's
+exit, a module reload or a closed scene.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -32,9 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import RegRefineLib
+from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import PROTOCOL
 
+from .launch import workerEnvironment, workerPython
+from .process_tree import kill_tree
 from .transports import Transport, ignore
 
 STOP_PATIENCE_S = 60.0
@@ -47,8 +46,8 @@ class Failure:
     """Why a run gave no result.
 
     Attributes:
-        kind: user (something to be mended, said in the message), memory, error (a fault of the
-            program), crash (the process went without a word), aborted (as asked).
+        kind: user (something the user can mend; the message says what), memory, error (a fault
+            of the program), crash (the process ended without a word), cancelled (as asked).
         message: a sentence.
         details: the last lines of the worker's log, or a traceback.
     """
@@ -63,7 +62,7 @@ class WorkerClient:
 
     Args:
         newTransport: makes a Transport for each process.
-        python: the interpreter; in Slicer sys.executable, which is PythonSlicer.
+        python: the interpreter; None: `workerPython()`, looked up when a process is started.
         arguments: what follows it.
         idleSeconds: after so long without a run the worker leaves.
         environment: variables on top of the inherited ones, such as OMP_NUM_THREADS.
@@ -72,7 +71,7 @@ class WorkerClient:
     def __init__(
         self,
         newTransport: Callable[[], Transport],
-        python: str = sys.executable,
+        python: str | None = None,
         arguments: tuple[str, ...] = ("-m", "RegRefineLib.worker"),
         idleSeconds: float = 600.0,
         environment: dict[str, str] | None = None,
@@ -82,8 +81,9 @@ class WorkerClient:
         self.onFailed: Callable[[Failure], None] = ignore
         self.onLog: Callable[[str], None] = ignore
         self._newTransport = newTransport
-        self._command = [python, *arguments, "--idle", str(idleSeconds)]
-        self._environment = _environment() | (environment or {})
+        self._python = python
+        self._arguments = [*arguments, "--idle", str(idleSeconds)]
+        self._extraEnvironment = environment or {}
         self._transport: Transport | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._folder: Path | None = None
@@ -91,6 +91,7 @@ class WorkerClient:
         self._finishing = False
         self._fresh = True
         self._pid: int | None = None
+        self._program = ""
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
 
     @property
@@ -112,6 +113,12 @@ class WorkerClient:
         """Start the process, so that it loads torch while the user still chooses."""
         if self._transport is not None:
             return
+        try:
+            self._program = self._python or workerPython()
+        except RegRefineError as error:
+            self._onLogLine(str(error))
+            self._end_with(Failure("user", str(error)))
+            return
         transport = self._transport = self._newTransport()
         transport.onLine = lambda line: self._onLine(transport, line)
         transport.onLog = self._onLogLine
@@ -119,7 +126,8 @@ class WorkerClient:
         self._log.clear()
         self._pid = None
         self._fresh = True
-        transport.start(self._command, self._environment)
+        command = [self._program, *self._arguments]
+        transport.start(command, workerEnvironment() | self._extraEnvironment)
 
     def start(self, jobFolder: Path) -> None:
         """Start the run whose job lies in `jobFolder`.
@@ -128,7 +136,7 @@ class WorkerClient:
             ValueError: a run is under way.
         """
         if self.running:
-            raise ValueError("start: a run is under way; stop or abort it first")
+            raise ValueError("start: a run is under way; stop or cancel it first")
         self._folder = Path(jobFolder)
         self._submit()
 
@@ -137,13 +145,13 @@ class WorkerClient:
         if self.running:
             self._send("stop")
             if not self._finishing:
-                self._after(patienceSeconds, self.abort)
+                self._after(patienceSeconds, self.cancel)
 
-    def abort(self) -> None:
-        """Drop the run; it ends in onFailed (kind aborted) within a second of polls."""
+    def cancel(self) -> None:
+        """Drop the run; it ends in onFailed (kind cancelled) within a second of polls."""
         if not self.running or self._transport is None:
             return
-        self._send("abort")
+        self._send("cancel")
         self._deadlines.clear()
         self._after(CLOSE_AFTER_S, self._transport.closeInput)
         self._after(KILL_AFTER_S, self._kill)
@@ -178,11 +186,11 @@ class WorkerClient:
 
     def _send(self, line: str) -> None:
         taken = self._transport is not None and self._transport.send(line)
-        if not taken and line in ("stop", "abort") and self._folder is not None:
+        if not taken and line in ("stop", "cancel") and self._folder is not None:
             try:
                 (self._folder / line).touch()  # the worker looks for such files as well
             except OSError as error:
-                self._onLogLine(f"{line} could not be told to the worker: {error}")
+                self._onLogLine(f"{line} did not reach the worker: {error}")
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._deadlines.append((time.monotonic() + seconds, action))
@@ -204,15 +212,15 @@ class WorkerClient:
                 return
         self._accepted = self._accepted or name == "started"
         if name == "progress" and event.get("stage") == "finish" and not self._finishing:
-            self._finishing = True  # the steps are over: a stop was heard
-            self._deadlines = [each for each in self._deadlines if each[1] != self.abort]
+            self._finishing = True  # the steps are over: a stop took effect
+            self._deadlines = [each for each in self._deadlines if each[1] != self.cancel]
         if name == "done" and self.running:
             self._finish()
             self.onFinished(event)
         elif name == "error" and self.running:
             self._end_with(Failure(event["kind"], event["message"], event["details"]))
-        elif name == "aborted" and self.running:
-            self._end_with(Failure("aborted", "the run was dropped"))
+        elif name == "cancelled" and self.running:
+            self._end_with(Failure("cancelled", "the run was dropped"))
             if not event["warm"]:
                 self._detach()
         else:
@@ -226,11 +234,11 @@ class WorkerClient:
         if transport is not self._transport:
             return
         self._transport = None
-        aborting = any(action == self._abandon for _, action in self._deadlines)
+        cancelling = any(action == self._abandon for _, action in self._deadlines)
         if not self.running:
             return
-        if aborting:
-            self._end_with(Failure("aborted", "the run was dropped"))
+        if cancelling:
+            self._end_with(Failure("cancelled", "the run was dropped"))
         elif not self._accepted and not self._fresh:
             self._submit()  # it was leaving (idle) while the run was sent
         else:
@@ -238,7 +246,7 @@ class WorkerClient:
 
     def _unexpected(self, code: int | None) -> Failure:
         if code is None:
-            return Failure("crash", f"{self._command[0]} could not be started", self.logText)
+            return Failure("crash", f"{self._program} could not be started", self.logText)
         words = "the worker ended unexpectedly (often out of memory)"
         return Failure("crash", words, self.logText)
 
@@ -255,7 +263,7 @@ class WorkerClient:
     def _abandon(self) -> None:
         """Take the run for ended, though the process has not said so."""
         self._detach()
-        self._end_with(Failure("aborted", "the run was dropped"))
+        self._end_with(Failure("cancelled", "the run was dropped"))
 
     def _detach(self) -> Transport | None:
         transport, self._transport = self._transport, None
@@ -264,26 +272,10 @@ class WorkerClient:
         return transport
 
     def _kill(self, transport: Transport | None = None) -> None:
-        """Kill the worker by its own number (PythonSlicer only launches it), then the parent."""
+        """Kill the worker and its children by their own numbers: PythonSlicer only launches it."""
         transport = transport or self._transport
         if transport is None:
             return
-        if self._pid is not None:
-            try:
-                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-            except OSError as error:
-                self._onLogLine(f"the worker {self._pid} could not be killed: {error}")
+        if self._pid is not None and not kill_tree(self._pid):
+            self._onLogLine(f"the worker {self._pid} could not be killed")
         transport.kill()
-
-
-def _environment() -> dict[str, str]:
-    """Return what the worker needs on top of the inherited environment."""
-    library = str(Path(RegRefineLib.__file__).resolve().parent.parent)
-    paths = [library, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONSAFEPATH": "1",  # nothing from the folder that Slicer happens to run in
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
-        "PYTORCH_ENABLE_MPS_FALLBACK": "1",
-    }

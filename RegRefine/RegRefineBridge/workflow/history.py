@@ -19,7 +19,7 @@ from RegRefineLib.presets import resolve
 from RegRefineLib.worker.scene_result import Ready
 
 from ..i18n import _
-from .interfaces import PairSize
+from .interfaces import Nodes, PairSize, Request
 
 KEPT_ON_DISK = 5
 # figure -> 1 if more of it is better, -1 if less of it is, 0 if neither
@@ -41,7 +41,9 @@ class Run:
         size: of the volumes.
         seconds: wall time per stage; total is their sum.
         folder: where the result's arrays lie, or None once they have made room for later ones.
-        request: what the presenter needs to publish it again.
+        request: what was asked for.
+        sources: what publishing needs of the inputs (the scene's own, see interfaces.Material).
+        memento: what the scene was like before, for undoing (interfaces.Scene.remember).
         nodes: what it was published to, by output.
         record: result.json, for the report.
     """
@@ -57,8 +59,10 @@ class Run:
     stopped: bool
     warnings: tuple[str, ...]
     folder: Path | None
-    request: Any
-    nodes: Mapping[str, Any]
+    request: Request
+    sources: Any
+    memento: Any
+    nodes: Nodes
     record: dict[str, Any]
 
     @property

@@ -168,7 +168,7 @@ class Worker(Protocol):
     def stop(self) -> None:
         """End the run at its next step with the best field so far."""
 
-    def abort(self) -> None:
+    def cancel(self) -> None:
         """Drop the run."""
 
     def poll(self) -> None:

@@ -5,7 +5,7 @@
     presenter.missing(request)                # sentences; empty when Apply may be pressed
     presenter.question(request)               # what must be agreed to before; mostly ""
     presenter.start(request)                  # then poll() every 0.1 s
-    presenter.stop(); presenter.abort()
+    presenter.stop(); presenter.cancel()
     presenter.revert(); presenter.restore(2)
 
 A run goes: the scene's nodes as arrays -> a job folder -> the worker -> events -> the result back
@@ -145,7 +145,7 @@ class Presenter:
             self._change(phase="stopping", stage=_("Stopping, keeping the best so far"))
             self._worker.stop()
 
-    def abort(self, reason: str = "") -> None:
+    def cancel(self, reason: str = "") -> None:
         """Drop the run; the scene stays as it was."""
         if self._publishing is not None:
             self._leave()
@@ -153,7 +153,7 @@ class Presenter:
         elif self.state.busy:
             self._reason = reason
             self._change(phase="stopping", stage=_("Dropping the run"))
-            self._worker.abort()
+            self._worker.cancel()
 
     def poll(self) -> None:
         """Take what has come from the worker; drop the run where an input was removed."""
@@ -166,7 +166,7 @@ class Presenter:
             and not self._reason
             and self._scene.fingerprint(current.request.inputs) is None
         ):
-            self.abort(_("An input was removed from the scene, so the run was dropped."))
+            self.cancel(_("An input was removed from the scene, so the run was dropped."))
 
     def sceneClosing(self) -> None:
         """Drop the run and forget the history: its nodes are going."""
@@ -262,7 +262,7 @@ class Presenter:
 
     def _onFailed(self, failure: Failure) -> None:
         self._leave()
-        if failure.kind == "aborted":
+        if failure.kind == "cancelled":
             self._end(self._reason or _dropped(), "info")
             return
         self._end(failure.message, "error", failure.details)

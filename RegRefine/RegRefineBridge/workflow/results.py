@@ -26,15 +26,6 @@ class Current:
     fingerprint: Any
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """What a run needs to be published again or undone."""
-
-    request: Request
-    sources: Any
-    memento: Any
-
-
 class Results:
     """The finished runs and their nodes."""
 
@@ -56,7 +47,7 @@ class Results:
         yield
         if self._scene.fingerprint(request.inputs) != current.fingerprint:
             return None
-        kept = Kept(request, current.sources, self._scene.remember(request))
+        memento = self._scene.remember(request)
         nodes = self._scene.publish(loaded, request, current.sources)
         _dropInputs(current.folder)
         return self.history.add(
@@ -64,7 +55,9 @@ class Results:
             request.title,
             stopped=stopped,
             folder=current.folder,
-            request=kept,
+            request=request,
+            sources=current.sources,
+            memento=memento,
             nodes=nodes,
         )
 
@@ -78,11 +71,10 @@ class Results:
             raise RegRefineError(
                 _("The arrays of run {number} made room for later ones.").format(number=run.number)
             )
-        kept: Kept = run.request
-        chosen = {**kept.request.chosen, "transform": run.nodes["transform"]}
-        request = replace(kept.request, chosen=chosen)
+        chosen = {**run.request.chosen, "transform": run.nodes["transform"]}
+        request = replace(run.request, chosen=chosen)
         loaded = finished(self._scene.load(read_result(run.folder)))
-        nodes = self._scene.publish(loaded, request, kept.sources)
+        nodes = self._scene.publish(loaded, request, run.sources)
         return self.history.replace(run, nodes=nodes)
 
     def undo(self, run: Run) -> Run | None:
@@ -96,7 +88,7 @@ class Results:
         """
         earlier = self._before(run)
         if earlier is None:
-            self._scene.putBack(run.nodes, run.request.memento)
+            self._scene.putBack(run.nodes, run.memento)
         else:
             earlier = self.again(earlier)
             extra = {
@@ -105,7 +97,7 @@ class Results:
                 if node is not earlier.nodes.get(output)
             }
             if extra:  # what this run was asked for and the one before was not
-                self._scene.putBack(extra, run.request.memento)
+                self._scene.putBack(extra, run.memento)
         self.history.remove(run)
         return earlier
 
