@@ -132,7 +132,7 @@ class Progress:
         stage: prepare, affine, start, refine or finish.
         step, steps: 0-based step of how many (steps 0: unknown).
         loss: the terms of the loss by name, `total` among them.
-        metrics: live metrics: dice, folds_percent, sdlogj, largest_mm.
+        metrics: live metrics: dice, folds_percent, sd_log_jacobian, largest_mm, ...
         elapsed_s, eta_s: seconds since the run began and, where known, to its end.
         message: a sentence for the log; `warning` marks those a user must see.
         displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for

@@ -72,14 +72,17 @@ class Monitor:
 
 @torch.no_grad()
 def measured(pair: Pair, displacement: Tensor) -> dict[str, float]:
-    """Return dice (where labels are), folds_percent, sdlogj and largest_mm on the working grid.
+    """Return dice (where labels are), folds, roughness and largest_mm on the working grid.
 
-    `displacement` is (1, 3, D, H, W) in voxels. SDlogJ is Learn2Reg's, of log(J + 3).
+    `displacement` is (1, 3, D, H, W) in voxels. sd_log_jacobian and det_below_0.1_percent are those
+    of metrics/roughness.py; sdlogj is Learn2Reg's, of log(J + 3).
     """
     determinant = jacobian_determinant(displacement)
     spacing = displacement.new_tensor(pair.geometry.spacing[::-1].tolist()).view(1, 3, 1, 1, 1)
     metrics = {
         "folds_percent": 100.0 * float((determinant <= 0).float().mean()),
+        "sd_log_jacobian": float(determinant.clamp(1e-2, 1e2).log_().std()),
+        "det_below_0.1_percent": 100.0 * float((determinant < 0.1).float().mean()),
         "sdlogj": float(torch.log((determinant + 3).clamp(1e-9, 1e9)).std()),
         "largest_mm": float((displacement * spacing).norm(dim=1).max()),
     }

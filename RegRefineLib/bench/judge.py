@@ -1,7 +1,7 @@
 """One judge for all tools: metrics of a displacement on the fixed grid.
 
 Labels are moved once, by nearest neighbour, from the moving map as it came through the affine
-part and the tool's displacement together. Folds and SDlogJ are of the displacement alone.
+part and the tool's displacement together. Folds and roughness are of the displacement alone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,26 @@ import numpy as np
 from ..errors import RegRefineError
 from ..geometry import DisplacementField, FloatArray, Geometry
 from ..io.transforms import read_transform
-from ..metrics.report import Landmarks, report
+from ..metrics.report import Images, Landmarks, report
 from ..resample import resample
 from .cases import Case
 
-FIGURES = ("dice", "hd95_mm", "folds_percent", "sdlogj", "largest_mm", "tre_mm")
+FIGURES = (
+    "dice",
+    "hd95_mm",
+    "folds_percent",
+    "sd_log_jacobian",
+    "sd_log_jacobian_inside",
+    "det_below_0.1_percent",
+    "det_below_0.3_percent",
+    "det_above_3_percent",
+    "det_above_10_percent",
+    "largest_gradient",
+    "bending_energy",
+    "sdlogj",
+    "largest_mm",
+    "tre_mm",
+)
 
 
 def read_field(path: Path, grid: Geometry) -> DisplacementField:
@@ -41,12 +56,13 @@ def zero_field(grid: Geometry) -> DisplacementField:
 def judged(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
     """Return FIGURES by name, means over labels; None where one cannot be had."""
     whole = composed(field, matrix)
-    found: dict[str, Any] = report(field=field)
+    fixed = case.images()[0]
+    found: dict[str, Any] = report(field=field, images=Images(fixed, fixed))
     maps = case.label_maps()
     if maps is not None:
-        fixed, moving = maps
+        still, moving = maps
         warped = resample(moving, field.geometry, whole, "nearest")
-        found |= report(fixed, warped, moving_labels=moving)
+        found |= report(still, warped, moving_labels=moving)
     points = case.landmarks()
     if points is not None:
         found["tre_mm"] = report(field=whole, points=Landmarks(*points))["tre_mm"]

@@ -21,13 +21,18 @@ HEAD = (
     "HD95 mm",
     "TRE mm",
     "folds % mean / most",
-    "SDlogJ",
+    "SD ln det J whole / body",
+    "det < 0.1 % mean / most",
+    "det > 3 %",
+    "bending 1/mm^2",
+    "SD log(det J + 3)",
     "CPU s",
     "at work",
     "ratio to best peer",
     "wall s",
     "peak MB",
 )
+SQUEEZED = "det_below_0.1_percent"
 Runs = Mapping[str, Mapping[str, Record]]  # tool -> pair -> run
 
 
@@ -108,6 +113,10 @@ def _row(tool: str, runs: Runs, peer: str | None) -> list[str]:
         mean("hd95_mm", 2),
         mean("tre_mm", 2),
         f"{mean('folds_percent', 4)} / {most}",
+        _both(mean("sd_log_jacobian", 3), mean("sd_log_jacobian_inside", 3)),
+        _both(mean(SQUEEZED, 3), _text(_over(good, SQUEEZED, max), 3)),
+        mean("det_above_3_percent", 3),
+        mean("bending_energy", 5),
         mean("sdlogj", 3),
         median("cpu_s", 1),
         median("work_cpu_s", 1),
@@ -133,6 +142,11 @@ def _good(cases: Mapping[str, Record]) -> list[Record]:
 def _over(records: Sequence[Record], name: str, of) -> float | None:  # type: ignore[no-untyped-def]
     values = [r[name] for r in records if r.get(name) is not None]
     return of(values) if values else None
+
+
+def _both(first: str, second: str) -> str:
+    """Return two figures, or a dash where a run of an earlier version has neither."""
+    return "-" if first == second == "-" else f"{first} / {second}"
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -120,6 +120,8 @@ def line_of(record: Record) -> str:
             ("hd95_mm", "HD95", 2),
             ("tre_mm", "TRE", 2),
             ("folds_percent", "folds %", 4),
+            ("sd_log_jacobian", "SD ln det", 3),
+            ("det_below_0.1_percent", "< 0.1 %", 3),
             ("cpu_s", "CPU s", 1),
             ("work_cpu_s", "of them at work", 1),
             ("peak_mb", "MB", 0),

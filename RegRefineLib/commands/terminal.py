@@ -18,7 +18,15 @@ FIGURES = {
     "tre_mm": ("TRE", "mm", 2),
     "ncc": ("NCC", "", 3),
     "folds_percent": ("folds", "%", 4),
-    "sdlogj": ("SDlogJ", "", 3),
+    "sd_log_jacobian": ("SD of ln det J", "", 3),
+    "sd_log_jacobian_inside": ("SD of ln det J, body", "", 3),
+    "det_below_0.1_percent": ("volume below 1/10", "%", 3),
+    "det_below_0.3_percent": ("volume below 3/10", "%", 3),
+    "det_above_3_percent": ("volume above 3", "%", 3),
+    "det_above_10_percent": ("volume above 10", "%", 3),
+    "largest_gradient": ("largest gradient", "", 2),
+    "bending_energy": ("bending energy", "1/mm^2", 5),
+    "sdlogj": ("Learn2Reg's SD of log(det J + 3)", "", 3),
     "largest_mm": ("largest displacement", "mm", 1),
 }
 

@@ -8,7 +8,11 @@ from the fixed or the moving map, an infinite distance, a constant image).
   the three maps.
 - hd95_mm: DeepMind's, `mean` over the labels that have one; assd_mm: of border voxels, the mean.
 - vanished_labels: those the warp lost, which the two distances leave out.
-- folds_percent: determinants <= 0 (numpy.gradient, all voxels); sdlogj: Learn2Reg's form.
+- folds_percent: determinants <= 0 (numpy.gradient, all voxels).
+- sd_log_jacobian: of ln det J over all voxels; sd_log_jacobian_inside: within the mask, else the
+  fixed image's body; det_below_..., det_above_..._percent: voxels beyond that change of volume;
+  largest_gradient: of grad u, Frobenius; bending_energy: mean, 1/mm^2 (roughness.py).
+- sdlogj: Learn2Reg's figure of that name, of log(det J + 3): about a fifth of sd_log_jacobian.
 - largest_mm: the longest displacement; ncc: global; tre_mm: the landmarks' mean, linear.
 """
 
@@ -21,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..geometry import DisplacementField, FloatArray, Volume
-from . import jacobian, landmarks
+from . import jacobian, landmarks, roughness
 from .label_maps import labels_of
 from .overlap import LabelCounts, count_labels, dice, mean
 from .per_label import masks
@@ -29,6 +33,8 @@ from .similarity import ncc
 from .surface import assd, border_distances, hausdorff, surface_distances
 
 Figure = float | None
+# changes of volume beyond which voxels are counted
+SMALL, LARGE = (0.1, 0.3), (3.0, 10.0)
 
 
 class Images(NamedTuple):
@@ -72,7 +78,7 @@ def report(
     if fixed_labels is not None and warped_labels is not None:
         metrics |= _labels(fixed_labels, warped_labels, _present(moving_labels))
     if field is not None:
-        metrics |= _field(field)
+        metrics |= _field(field, images)
     if images is not None:
         mask = None if images.mask is None else images.mask.array
         metrics["ncc"] = plain(ncc(images.fixed.array, images.warped.array, mask))
@@ -124,11 +130,22 @@ def _with_mean(values: Mapping[int, float]) -> dict[str, Figure]:
     return {"mean": plain(mean(values)), **{str(k): plain(v) for k, v in values.items()}}
 
 
-def _field(field: DisplacementField) -> dict[str, Any]:
+def _field(field: DisplacementField, images: Images | None) -> dict[str, Any]:
     determinants = jacobian.of_field(field)
     lengths = np.einsum("...c,...c", field.vectors, field.vectors)
-    return {
+    gradient, bending = roughness.gradient_and_bending(field)
+    found = {
         "folds_percent": plain(jacobian.folds_percent(determinants)),
+        "sd_log_jacobian": plain(roughness.sd_log_jacobian(determinants)),
+        **{f"det_below_{x:g}_percent": roughness.below_percent(determinants, x) for x in SMALL},
+        **{f"det_above_{x:g}_percent": roughness.above_percent(determinants, x) for x in LARGE},
+        "largest_gradient": plain(gradient),
+        "bending_energy": plain(bending),
         "sdlogj": plain(jacobian.sdlogj(jacobian.cropped(determinants))),
         "largest_mm": plain(float(np.sqrt(lengths.max()))),
     }
+    if images is not None and images.fixed.array.shape == determinants.shape:
+        mask = images.mask
+        inside = roughness.body(images.fixed.array) if mask is None else mask.array != 0
+        found["sd_log_jacobian_inside"] = plain(roughness.sd_log_jacobian(determinants, inside))
+    return found

@@ -69,7 +69,8 @@ _ROWS = {
     "hd95_mm": ("HD95, mm", 1),
     "ncc": ("correlation", 3),
     "folds_percent": ("folded voxels, %", 2),
-    "sdlogj": ("SDlogJ", 3),
+    "sd_log_jacobian": ("SD of ln det J", 3),
+    "det_below_0.1_percent": ("volume below 1/10, %", 2),
 }
 
 

@@ -73,8 +73,23 @@ def test_a_field_reports_folds_spread_and_the_longest_displacement():
     assert found["largest_mm"] == pytest.approx(5)
     assert found["folds_percent"] > 0
     assert found["sdlogj"] > 0
+    assert found["sd_log_jacobian"] > found["sdlogj"]
     still = report(field=DisplacementField(np.zeros((*SHAPE, 3)), GEOMETRY))
-    assert still == {"folds_percent": 0, "sdlogj": 0, "largest_mm": 0}
+    assert set(still) == set(found)
+    assert not any(still.values())
+
+
+def test_roughness_inside_is_within_the_mask_or_the_body():
+    vectors = np.zeros((*SHAPE, 3))
+    vectors[3, 4, 5] = [0.3, 0.3, 0]
+    field = DisplacementField(vectors, GEOMETRY)
+    shown = np.zeros(SHAPE)
+    shown[5:9, 8:11, 8:12] = 1  # away from what moves
+    images = Images(volume(shown), volume(shown))
+    found = report(field=field, images=images)
+    assert found["sd_log_jacobian"] > 0 == found["sd_log_jacobian_inside"]
+    mask = volume((shown == 0).astype(np.uint8))
+    assert report(field=field, images=images._replace(mask=mask))["sd_log_jacobian_inside"] > 0
 
 
 def test_images_and_landmarks_are_reported_where_given():
