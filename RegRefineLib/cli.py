@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, threads
 from .errors import Cancelled, RegRefineError
 
 # name -> module of commands/; imported only when the command runs, so that help comes at once
@@ -48,6 +48,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 dropped, 2 an error of the input."""
+    threads.prepare()
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     try:

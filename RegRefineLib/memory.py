@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+import psutil
 import torch
 
+from . import limits
 from .errors import RegRefineError
-
-_MEMINFO = Path("/proc/meminfo")
 
 
 def device(wanted: str) -> str:
@@ -72,30 +71,25 @@ def start_counting(name: str) -> None:
 
 
 def peak_mb(name: str) -> float:
-    """Return the peak memory in MB: the GPU's since `start_counting`, else the whole process's.
-
-    0 where the system does not tell (Windows without a GPU).
-    """
+    """Return the peak memory in MB: the GPU's since `start_counting`, else the process's so far."""
     if name.startswith("cuda"):
         return torch.cuda.max_memory_allocated(name) / 2**20
     if sys.platform == "win32":
-        return 0.0
-    import resource
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # psutil has no peak on these systems
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def free_bytes(name: str) -> int | None:
-    """Return the memory that is free on a device, None where the system does not tell."""
+    """Return the memory that is free on a device, None where the system does not say (MPS).
+
+    On a CPU the limits of containers, shells and batch systems count.
+    """
     if name.startswith("cuda"):
         return int(torch.cuda.mem_get_info(name)[0])
-    if name != "cpu" or not _MEMINFO.is_file():
-        return None
-    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return limits.free_memory() if name == "cpu" else None
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -6,19 +6,21 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
-from support.paths import ROOT
+from support.paths import MODULE, ROOT
 
 LIBRARY, BRIDGE = ROOT / "RegRefineLib", ROOT / "RegRefine" / "RegRefineBridge"
 FILES = sorted(LIBRARY.rglob("*.py"))
-SLICER_HALF = sorted((ROOT / "RegRefine").rglob("*.py"))
+SLICER_HALF = sorted(MODULE.rglob("*.py"))
+TESTS = sorted((ROOT / "Testing").rglob("*.py"))
 SLICER = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "mrml", "PythonQt"}
 WITHOUT_TORCH = ("geometry", "job", "registry", "presets", "memory_model", "errors", "settings")
 # what lies in no folder and may be used by every room: values, errors, the pair and its tools
 VALUES = {"geometry", "errors", "job", "settings", "registry", "presets", "memory_model"}
-SHARED = VALUES | {"memory", "intensity", "pair", "resample", "itk_lps", "__version__"}
+SHARED = VALUES | {"memory", "limits", "threads", "intensity", "pair", "resample", "itk_lps", "__version__"}
 # room -> the rooms and files that it may import besides SHARED; a new import is a line here
 ROOMS = {
     "ops": {"geometry"},
@@ -56,6 +58,15 @@ EXCEPTIONS: dict[str, str] = {
 }
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def nodes(path: Path, kind) -> Iterator:
+    return (node for node in ast.walk(tree_of(path)) if isinstance(node, kind))
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(LIBRARY if path.is_relative_to(LIBRARY) else ROOT).as_posix()
 
@@ -65,46 +76,23 @@ def module_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def bridge_imports(path: Path) -> set[str]:
-    """Return what a file of the bridge imports, its own package without the module's folder."""
-    return {name.removeprefix("RegRefine.") for name in imports(path)}
-
-
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Return every module imported anywhere in a file, by its full name."""
     package = module_of(path).split(".")
     package = package if path.name == "__init__.py" else package[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return found
+    for node in nodes(path, ast.Import):
+        found |= {alias.name for alias in node.names}
+    for node in nodes(path, ast.ImportFrom):
+        above = package[: len(package) - node.level + 1] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return frozenset(found)
 
 
-def functions(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node
-
-
-every_file = pytest.mark.parametrize("path", FILES, ids=name_of)
-both_halves = pytest.mark.parametrize("path", [*FILES, *SLICER_HALF], ids=name_of)
-
-
-@every_file
-def test_the_library_knows_nothing_of_slicer(path):
-    assert not {name.split(".")[0] for name in imports(path)} & SLICER
-
-
-@pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_what_loads_inside_slicer_imports_no_torch(name):
-    allowed = {"RegRefineLib", "numpy", *sys.stdlib_module_names}
-    found = {module.split(".")[0] for module in imports(LIBRARY / f"{name}.py")}
-    assert found <= allowed
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
 
 
 def rooms_of(path: Path) -> set[str]:
@@ -113,14 +101,30 @@ def rooms_of(path: Path) -> set[str]:
     return {each[1] for each in parts if each[0] == "RegRefineLib" and len(each) > 1}
 
 
-@every_file
-def test_a_room_imports_what_its_line_allows(path):
-    room = path.relative_to(LIBRARY).parts[0]
-    if room not in ROOMS:
-        assert path.parent == LIBRARY, f"{room}: a new room; write its line into ROOMS"
-        return
-    found = rooms_of(path) - SHARED - {room}
-    assert found <= ROOMS[room]
+def offenders(files, fault) -> list[str]:
+    """Return a line for each file in which `fault` finds something."""
+    found = [(name_of(path), fault(path)) for path in files]
+    return [f"{name}: {what}" for name, what in found if what]
+
+
+def test_the_library_knows_nothing_of_slicer():
+    assert not offenders(FILES, lambda path: roots(path) & SLICER)
+
+
+def test_what_loads_inside_slicer_imports_no_torch():
+    allowed = {"RegRefineLib", "numpy", *sys.stdlib_module_names}
+    files = [LIBRARY / f"{name.replace('.', '/')}.py" for name in WITHOUT_TORCH]
+    assert not offenders(files, lambda path: roots(path) - allowed)
+
+
+def test_a_room_imports_what_its_line_allows():
+    def fault(path):
+        room = path.relative_to(LIBRARY).parts[0]
+        if room not in ROOMS:
+            return "" if path.parent == LIBRARY else "a new room: write its line into ROOMS"
+        return rooms_of(path) - SHARED - {room} - ROOMS[room]
+
+    assert not offenders(FILES, fault)
 
 
 def test_every_room_has_its_line():
@@ -130,93 +134,155 @@ def test_every_room_has_its_line():
     assert bridge == set(BRIDGE_ROOMS)
 
 
-@pytest.mark.parametrize("path", sorted((LIBRARY / "metrics").glob("*.py")), ids=name_of)
-def test_the_judge_shares_no_code_with_the_judged(path):
-    for name in imports(path):
-        own = name.startswith(("RegRefineLib.metrics", "RegRefineLib.geometry"))
-        known = name.split(".")[0] in {"numpy", "scipy", "surface_distance"}
-        standard = name.split(".")[0] in sys.stdlib_module_names
-        assert own or known or standard or name == "RegRefineLib", name
+def test_the_judge_shares_no_code_with_the_judged():
+    libraries = {"numpy", "scipy", "surface_distance", *sys.stdlib_module_names}
+    own = ("RegRefineLib.metrics", "RegRefineLib.geometry")
+
+    def fault(path):
+        return {
+            name
+            for name in imports(path)
+            if name != "RegRefineLib"
+            and not name.startswith(own)
+            and name.split(".")[0] not in libraries
+        }
+
+    assert not offenders(sorted((LIBRARY / "metrics").glob("*.py")), fault)
 
 
-@every_file
-def test_nobody_imports_the_command_line(path):
-    if path.name in ("cli.py", "__main__.py"):
-        return
-    assert "RegRefineLib.cli" not in imports(path)
-    if path.parent.name != "commands":
-        assert not any(n.startswith("RegRefineLib.commands") for n in imports(path))
+def test_nobody_imports_the_command_line():
+    def fault(path):
+        if path.name in ("cli.py", "__main__.py"):
+            return ""
+        of_commands = path.parent.name == "commands"
+        return {
+            name
+            for name in imports(path)
+            if name == "RegRefineLib.cli"
+            or (name.startswith("RegRefineLib.commands") and not of_commands)
+        }
+
+    assert not offenders(FILES, fault)
 
 
-@pytest.mark.parametrize("path", sorted(BRIDGE.rglob("*.py")), ids=lambda p: p.name)
-def test_the_bridge_keeps_its_toolkits_apart(path):
-    room = path.relative_to(BRIDGE).parts[0]
-    if room not in BRIDGE_ROOMS:
-        room = "workflow"  # __init__.py and i18n.py serve every room
-    toolkits, neighbours = BRIDGE_ROOMS[room]
-    found = bridge_imports(path)
-    roots = {name.split(".")[0] for name in found}
-    allowed = toolkits | ({"vtkmodules"} if "vtk" in toolkits else set())
-    translated = {"slicer"} if path.name == "i18n.py" else set()
-    assert not roots & (SLICER - allowed - translated)
-    assert "torch" not in roots
-    others = {n.split(".")[1] for n in found if n.startswith("RegRefineBridge.") and "." in n}
-    assert others & set(BRIDGE_ROOMS) <= neighbours | {room}
+def test_the_bridge_keeps_its_toolkits_apart():
+    def fault(path):
+        room = path.relative_to(BRIDGE).parts[0]
+        if room not in BRIDGE_ROOMS:
+            room = "workflow"  # __init__.py and i18n.py serve every room
+        toolkits, neighbours = BRIDGE_ROOMS[room]
+        found = {name.removeprefix("RegRefine.") for name in imports(path)}
+        allowed = toolkits | ({"vtkmodules"} if "vtk" in toolkits else set())
+        translated = {"slicer"} if path.name == "i18n.py" else set()
+        wrong = {name.split(".")[0] for name in found} & {*(SLICER - allowed - translated), "torch"}
+        others = {n.split(".")[1] for n in found if n.startswith("RegRefineBridge.") and "." in n}
+        return wrong | ((others & set(BRIDGE_ROOMS)) - neighbours - {room})
+
+    assert not offenders(sorted(BRIDGE.rglob("*.py")), fault)
 
 
-@both_halves
-def test_a_file_is_small(path):
-    if name_of(path) not in EXCEPTIONS:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+def test_a_file_is_small():
+    def fault(path):
+        count = len(path.read_text(encoding="utf-8").splitlines())
+        return f"{count} lines" if count > MOST_LINES and name_of(path) not in EXCEPTIONS else ""
+
+    assert not offenders([*FILES, *SLICER_HALF], fault)
 
 
-@both_halves
-def test_functions_are_small_and_take_few_parameters(path):
-    large = []
-    for node in functions(path):
-        if f"{name_of(path)}:{node.name}" in EXCEPTIONS:
-            continue
-        docstring = ast.get_docstring(node, clean=False) or ""
-        lines = node.end_lineno - node.lineno + 1 - len(docstring.splitlines())
-        arguments = node.args
-        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        count = sum(argument.arg not in ("self", "cls", "ctx") for argument in given)
-        # a network's constructor has its options as keywords, each with a default
-        is_network = path.parent.name == "networks" and node.name == "__init__"
-        if lines > MOST_FUNCTION_LINES or (count > MOST_PARAMETERS and not is_network):
-            large.append(f"{node.name}: {lines} lines, {count} parameters")
-    assert not large
+def test_functions_are_small_and_take_few_parameters():
+    def fault(path):
+        return [
+            large
+            for node in nodes(path, (ast.FunctionDef, ast.AsyncFunctionDef))
+            if f"{name_of(path)}:{node.name}" not in EXCEPTIONS and (large := too_large(path, node))
+        ]
+
+    assert not offenders([*FILES, *SLICER_HALF], fault)
 
 
-@both_halves
-def test_nothing_prints(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-    assert not [c.lineno for c in calls if getattr(c.func, "id", "") == "print"]
+def too_large(path: Path, node: ast.FunctionDef) -> str:
+    """Return what is too large about a function; its docstring does not count."""
+    docstring = ast.get_docstring(node, clean=False) or ""
+    lines = node.end_lineno - node.lineno + 1 - len(docstring.splitlines())
+    given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    count = sum(argument.arg not in ("self", "cls", "ctx") for argument in given)
+    # a network's constructor has its options as keywords, each with a default
+    is_network = path.parent.name == "networks" and node.name == "__init__"
+    if lines > MOST_FUNCTION_LINES or (count > MOST_PARAMETERS and not is_network):
+        return f"{node.name} has {lines} lines, {count} parameters"
+    return ""
 
 
-@both_halves
-def test_no_except_is_bare_or_catches_everything(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    caught = [n for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)]
-    assert not [
-        h.lineno
-        for h in caught
-        if h.type is None or getattr(h.type, "id", "") in ("Exception", "BaseException")
-    ]
+def test_nothing_prints():
+    def fault(path):
+        calls = nodes(path, ast.Call)
+        return [c.lineno for c in calls if getattr(c.func, "id", "") == "print"]
+
+    assert not offenders([*FILES, *SLICER_HALF], fault)
 
 
-@every_file
-def test_what_is_public_has_a_docstring(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not tree.body or ast.get_docstring(tree), "the module"
+def test_no_except_is_bare_or_catches_everything():
+    def fault(path):
+        return [
+            h.lineno
+            for h in nodes(path, ast.ExceptHandler)
+            if h.type is None or getattr(h.type, "id", "") in ("Exception", "BaseException")
+        ]
+
+    assert not offenders([*FILES, *SLICER_HALF], fault)
+
+
+def test_what_is_public_has_a_docstring():
     kinds = (ast.FunctionDef, ast.ClassDef)
-    for owner in [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef))]:
-        if getattr(owner, "name", "").startswith("_"):
-            continue
-        for node in owner.body:
-            if isinstance(node, kinds) and not node.name.startswith("_"):
-                assert ast.get_docstring(node), node.name
+
+    def fault(path):
+        tree = tree_of(path)
+        if tree.body and not ast.get_docstring(tree):
+            return "the module"
+        owners = [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef))]
+        return [
+            node.name
+            for owner in owners
+            if not getattr(owner, "name", "").startswith("_")
+            for node in owner.body
+            if isinstance(node, kinds) and not node.name.startswith("_")
+            if not ast.get_docstring(node)
+        ]
+
+    assert not offenders(FILES, fault)
+
+
+def test_tests_import_from_support_and_never_from_each_other():
+    def fault(path):
+        return {
+            name
+            for name in imports(path)
+            if name.split(".")[-1].startswith("test_")
+            or name.split(".")[0] in ("library", "bridge")
+        }
+
+    assert not offenders(TESTS, fault)
+
+
+def test_no_test_changes_where_modules_are_looked_for():
+    assert not offenders(
+        [path for path in TESTS if path != Path(__file__)],
+        lambda path: [
+            node.lineno
+            for node in nodes(path, ast.Call)
+            if ast.unparse(node.func) in ("sys.path.insert", "sys.path.append")
+        ],
+    )
+
+
+def test_what_windows_lacks_is_asked_for_before_it_is_used():
+    """os.fork, process groups, alarms: psutil and subprocess do the same on every platform."""
+    lacking = {"os.fork", "os.setsid", "os.killpg", "signal.alarm", "signal.SIGALRM", "os.getuid"}
+
+    def fault(path):
+        return {ast.unparse(n) for n in nodes(path, ast.Attribute)} & lacking
+
+    assert not offenders([*FILES, *SLICER_HALF], fault)
 
 
 def test_what_loads_inside_slicer_loads_quickly_and_alone():

@@ -9,7 +9,8 @@
     "pairs": [[word, word, ...], ...],
     "labels": the ids that are judged (all without), "affine": kind or none,
     "intensity": of job.INTENSITIES, "contrast": of CONTRASTS, done to the moving image,
-    "spacing": mm (i,j,k) where the file's header is not the truth}},
+    "spacing": mm (i,j,k) where the file's header is not the truth,
+    "orientation": the directions in which i, j, k grow, such as "LIA", where no header has them}},
  "variants": {NAME: {"tool": a tool, "settings": those that change, "align", "mask": false}},
  "ablation": [names of variants of `default`, each without one ingredient],
  "curves": {NAME: [tools and variants of growing budget]}}
@@ -33,7 +34,7 @@ from ..job import AFFINES, INTENSITIES
 from .tools import TOOLS
 
 _PATHS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
-_OTHERS = {"name", "pairs", "labels", "affine", "intensity", "contrast", "spacing"}
+_OTHERS = {"name", "pairs", "labels", "affine", "intensity", "contrast", "spacing", "orientation"}
 
 
 def _inverted(shares: FloatArray) -> FloatArray:
@@ -54,6 +55,16 @@ CONTRASTS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "t2": _t2,  # the same order, but fluid stands far out and the tissues lie close together
     "reordered": _reordered,  # grey matter brightest, then white matter: not monotonic
 }
+_AXES = {
+    letter: sign * np.eye(3)[axis]
+    for axis, pair in enumerate(("RL", "AP", "SI"))
+    for letter, sign in zip(pair, (1.0, -1.0), strict=True)
+}
+
+
+def cases_file(given: str | None) -> Path:
+    """Return the JSON of cases: the given one, else the one of this package."""
+    return Path(given) if given else Path(__file__).resolve().parent / "cases.json"
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Case:
         labels: the ids that are judged; None: all.
         affine: the alignment that comes first (job.AFFINES).
         spacing: mm (i,j,k) in place of the header's; then directions are dropped as well.
+        orientation: letters of the directions of i, j, k (of R L A P S I) of what has no header.
     """
 
     set_name: str
@@ -80,6 +92,7 @@ class Case:
     intensity: str = "minmax"
     contrast: str = ""
     spacing: tuple[float, float, float] | None = None
+    orientation: str = "RAS"
 
     def images(self) -> tuple[Volume, Volume]:
         """Return the fixed and the moving image."""
@@ -119,7 +132,8 @@ class Case:
             return found
         array = found.array if isinstance(found, Volume) else found
         spacing = self.spacing or (1.0, 1.0, 1.0)
-        return Volume(array, Geometry.from_parts(array.shape, spacing, np.eye(3), (0, 0, 0)))
+        axes = np.stack([_AXES[letter] for letter in self.orientation], axis=1)
+        return Volume(array, Geometry.from_parts(array.shape, spacing, axes, (0, 0, 0)))
 
 
 def contrasted(volume: Volume, name: str) -> Volume:
@@ -210,4 +224,15 @@ def _case(set_name: str, row: Mapping[str, Any], words: Sequence[str], data: Pat
         intensity=row.get("intensity", "minmax"),
         contrast=row.get("contrast", ""),
         spacing=tuple(row["spacing"]) if row.get("spacing") else None,
+        orientation=_orientation(set_name, row.get("orientation", "RAS")),
     )
+
+
+def _orientation(set_name: str, letters: str) -> str:
+    axes = sorted("RAS".find(letter) % 3 if letter in "RAS" else "LPI".find(letter)
+                  for letter in str(letters))  # fmt: skip
+    if axes != [0, 1, 2]:
+        raise RegRefineError(
+            f"--cases: set {set_name}: orientation is three letters such as LIA, got {letters!r}"
+        )
+    return str(letters)

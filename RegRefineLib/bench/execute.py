@@ -67,7 +67,7 @@ def _measured(
     usage, report = place / "usage.json", place / "report.json"
     command = [str(python), str(tool.script), str(words)]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(MEASURE), str(usage), str(limit_s), *command],
+        [sys.executable, "-I", str(MEASURE), str(usage), str(limit_s), *command],
         capture_output=True,
         text=True,
         errors="replace",

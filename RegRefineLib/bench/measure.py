@@ -1,49 +1,82 @@
 """Run a command and write its seconds and peak memory: a script that starts small.
 
-    python -I -S measure.py FIGURES.json LIMIT_S COMMAND ...
+    python -I measure.py FIGURES.json LIMIT_S COMMAND ...
 
 A process of its own, because Linux counts into a child's peak what its parent held when it was
-started. The command's children count too, once they have ended. Standard library only.
+started. The command's children count too, once they have ended.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
 import sys
+import threading
 import time
-from typing import Any
 
 
 def main() -> int:
     """Return the command's exit status, 124 where it ran past the limit."""
     written, limit, *command = sys.argv[1:]
     started = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        os.execvp(command[0], command)
-    late = False
+    process = subprocess.Popen(command)
+    late = threading.Event()
 
-    def end(*_: Any) -> None:
-        nonlocal late
-        late = True
-        os.killpg(child, signal.SIGKILL)
+    def end() -> None:
+        late.set()
+        end_tree(process.pid)
 
-    signal.signal(signal.SIGALRM, end)
-    signal.alarm(max(1, round(float(limit))))
-    _, status, usage = os.wait4(child, 0)
-    signal.alarm(0)
-    kilo = 2**20 if sys.platform == "darwin" else 2**10
-    found = {
-        "wall_s": time.perf_counter() - started,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss / kilo,
-    }
+    clock = threading.Timer(max(0.1, float(limit)), end)
+    clock.daemon = True
+    clock.start()
+    status, usage = _waited(process) if hasattr(os, "wait4") else _watched(process)
+    clock.cancel()
+    found = {"wall_s": time.perf_counter() - started, **usage}
     with open(written, "w", encoding="utf-8") as file:  # noqa: PTH123 (pathlib is slow to load)
         json.dump(found, file)
-    return 124 if late else abs(os.waitstatus_to_exitcode(status))
+    return 124 if late.is_set() else abs(status)
+
+
+def end_tree(pid: int) -> None:
+    """End a process and all that it has started."""
+    import psutil  # only now: what is loaded before counts into the command's peak
+
+    try:
+        process = psutil.Process(pid)
+        tree = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for each in tree:
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _waited(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, float]]:
+    """Return the exit status and what the system counted (POSIX)."""
+    _, status, usage = os.wait4(process.pid, 0)
+    kilo = 2**20 if sys.platform == "darwin" else 2**10
+    spent = usage.ru_utime + usage.ru_stime
+    return os.waitstatus_to_exitcode(status), {"cpu_s": spent, "peak_mb": usage.ru_maxrss / kilo}
+
+
+def _watched(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, float]]:
+    """Return the exit status and what the process had counted shortly before its end (Windows)."""
+    import psutil
+
+    cpu_s = peak = 0.0
+    while process.poll() is None:
+        try:
+            known = psutil.Process(process.pid)
+            times, memory = known.cpu_times(), known.memory_info()
+            cpu_s = max(cpu_s, times.user + times.system)
+            peak = max(peak, getattr(memory, "peak_wset", memory.rss) / 2**20)
+        except psutil.Error:  # it has just ended
+            break
+        time.sleep(0.02)
+    return process.wait(), {"cpu_s": cpu_s, "peak_mb": peak}
 
 
 if __name__ == "__main__":

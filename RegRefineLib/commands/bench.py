@@ -5,22 +5,29 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RegRefineError
 from ..io.paths import written_aside
 from .terminal import say
 
-_ROOT = Path(__file__).resolve().parents[2]
-_CASES = _ROOT / "Testing" / "Benchmarks" / "cases.json"
-_DATA = _ROOT.parent / "shared" / "data"
+if TYPE_CHECKING:
+    from ..bench.cases import Case
+    from ..bench.records import Results
+
+_VARIABLE = "REGREFINE_DATA"
+_Variants = Mapping[str, Mapping[str, Any]]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     what = parser.add_argument_group("what to run")
-    what.add_argument("--cases", metavar="JSON", default=str(_CASES), help="sets of pairs")
-    what.add_argument("--data", metavar="DIR", help="root of the cases' paths (REGREFINE_DATA)")
+    what.add_argument(
+        "--cases", metavar="JSON", help="sets of pairs (RegRefineLib/bench/cases.json)"
+    )
+    what.add_argument("--data", metavar="DIR", help=f"root of the cases' paths ({_VARIABLE})")
     what.add_argument("--sets", nargs="+", metavar="SET", help="only these sets")
     what.add_argument("--pairs", type=int, metavar="N", help="only the first N of each set")
     what.add_argument("--tools", nargs="+", metavar="TOOL", help="tools or variants, in this order")
@@ -92,7 +99,7 @@ def _install(names: list[str], place: Path) -> int:
     return 0
 
 
-def _sweep(arguments: argparse.Namespace, results, place: Path) -> bool:  # type: ignore[no-untyped-def]
+def _sweep(arguments: argparse.Namespace, results: Results, place: Path) -> bool:
     """Run what is missing; return whether any run of what was asked for went well."""
     from ..bench.sweep import Plan, sweep
     from ..bench.tools import TOOLS
@@ -119,8 +126,8 @@ def _sweep(arguments: argparse.Namespace, results, place: Path) -> bool:  # type
     return not asked or any("error" not in record for record in asked)
 
 
-def _check_installed(names: list[str], variants, place: Path) -> None:  # type: ignore[no-untyped-def]
-    """Refuse tools that were named and are not there; of all tools, those that are there run."""
+def _check_installed(names: list[str], variants: _Variants, place: Path) -> None:
+    """Refuse tools that were named and are not installed; without names, the installed ones run."""
     from ..bench.environments import python_of
     from ..bench.sweep import START
     from ..bench.tools import tool_named
@@ -135,10 +142,10 @@ def _check_installed(names: list[str], variants, place: Path) -> None:  # type: 
         )
 
 
-def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _cases(arguments: argparse.Namespace) -> tuple[list[Case], _Variants]:
     """Return the pairs to run, and the variants of tools by name."""
     from ..bench import reg_ttr_tables as published
-    from ..bench.cases import read_cases
+    from ..bench.cases import cases_file, read_cases
 
     if arguments.dataset:
         if not arguments.root:
@@ -146,10 +153,13 @@ def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
         cohort = published.DATASETS[arguments.dataset]
         cases = published.cohort_cases(cohort, Path(arguments.root))
         return cases[: arguments.pairs], published.variants(cohort)
-    data = Path(arguments.data or os.environ.get("REGREFINE_DATA") or _DATA)
+    named = arguments.data or os.environ.get(_VARIABLE)
+    if not named:
+        raise RegRefineError(f"--data: name the folder of the scans, or set {_VARIABLE}")
+    data = Path(named)
     if not data.is_dir():
         raise RegRefineError(f"--data: {data} is not there; name the folder of the scans")
-    sets, variants = read_cases(Path(arguments.cases), data)
+    sets, variants = read_cases(cases_file(arguments.cases), data)
     unknown = sorted(set(arguments.sets or ()) - set(sets))
     if unknown:
         raise RegRefineError(f"--sets: no {', '.join(unknown)}; there are {', '.join(sets)}")
@@ -159,13 +169,13 @@ def _cases(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 def _group(arguments: argparse.Namespace) -> list[str]:
     """Return the names of the tools of the group that was asked for."""
-    from ..bench.cases import read_groups
+    from ..bench.cases import cases_file, read_groups
 
     if not (arguments.ablation or arguments.curves):
         return []
     if arguments.dataset:
         raise RegRefineError("--ablation, --curves: of the cases' sets, not of a --dataset")
-    ablation, curves = read_groups(Path(arguments.cases))
+    ablation, curves = read_groups(cases_file(arguments.cases))
     if arguments.ablation:
         from ..bench.ablation import BASE
 
@@ -173,9 +183,9 @@ def _group(arguments: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(name for names in curves.values() for name in names))
 
 
-def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-untyped-def]
+def _show(arguments: argparse.Namespace, results: Results) -> None:
     from ..bench import ablation, curves, picture
-    from ..bench.cases import read_groups
+    from ..bench.cases import cases_file, read_groups
     from ..bench.summary import tables
 
     records = results.all(arguments.sets)
@@ -183,7 +193,7 @@ def _show(arguments: argparse.Namespace, results) -> None:  # type: ignore[no-un
         wanted = f" of {', '.join(arguments.sets)}" if arguments.sets else ""
         raise RegRefineError(f"--results: {arguments.results} holds no runs{wanted} yet")
     grouped = arguments.ablation or arguments.curves
-    without, lines = read_groups(Path(arguments.cases)) if grouped else ([], {})
+    without, lines = read_groups(cases_file(arguments.cases)) if grouped else ([], {})
     text = ablation.table(records, without) if arguments.ablation else tables(records)
     say(text)
     if arguments.table:

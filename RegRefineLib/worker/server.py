@@ -43,6 +43,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .. import threads
 from ..errors import Cancelled, RegRefineError, Stopped
 from ..job import PROTOCOL, Progress, Result
 from .event_stream import PERIOD_S, Outbox
@@ -236,6 +237,7 @@ def _real_register(outbox: Outbox) -> Register:
         outbox.post("warning", stage="prepare", message=str(missing))
         return partial(_refuse, missing)
     keep_freed_memory()
+    threads.use()
     return register
 
 
@@ -250,6 +252,7 @@ def main(arguments: list[str] | None = None, register: Register | None = None) -
         "--idle", type=float, default=IDLE_S, help="seconds without a job to leave after"
     )
     options = parser.parse_args(arguments)
+    threads.prepare()
     events = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     outbox = Outbox(events)

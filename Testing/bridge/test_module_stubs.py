@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT, SUPPORT
+from support.paths import SUPPORT, python_path
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,6 @@ def test_the_module_and_its_self_tests_run_on_slicer_s_own_python_half(source):
         capture_output=True,
         text=True,
         timeout=1200,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**python_path(), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-8000:]

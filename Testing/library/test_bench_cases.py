@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 from support.bench_pairs import SHIFT_RAS, oblique_grid, write_set
-from support.paths import ROOT
 
-from RegRefineLib.bench.cases import CONTRASTS, contrasted, read_cases, read_groups
+from RegRefineLib.bench.cases import CONTRASTS, cases_file, contrasted, read_cases, read_groups
 from RegRefineLib.bench.prealigned import aligned, file_name
 from RegRefineLib.bench.tools import TOOLS, tool_named
 from RegRefineLib.errors import RegRefineError
@@ -52,6 +51,13 @@ def test_a_header_that_is_not_the_truth_is_replaced(tmp_path):
     assert geometry.direction.tolist() == np.eye(3).tolist()
 
 
+def test_what_has_no_header_is_placed_by_the_letters_of_its_axes(tmp_path):
+    sets, _ = read_cases(write_set(tmp_path, spacing=[1, 2, 5], orientation="LIA"), tmp_path)
+    geometry = sets["small"][0].images()[0].geometry
+    assert geometry.direction.T.tolist() == [[-1, 0, 0], [0, 0, -1], [0, 1, 0]]
+    assert geometry.spacing.tolist() == [1, 2, 5]
+
+
 @pytest.mark.parametrize("name", CONTRASTS)
 def test_a_contrast_keeps_the_background_and_the_range(name):
     array = np.linspace(0, 200, 4 * 5 * 6).reshape(4, 5, 6)
@@ -69,6 +75,8 @@ def test_a_contrast_keeps_the_background_and_the_range(name):
         ({"intensity": "loud"}, "intensity"),
         ({"contrast": "none"}, "contrast"),
         ({"fixd": "a"}, "fixd"),
+        ({"orientation": "LAI2"}, "three letters"),
+        ({"orientation": "LRS"}, "three letters"),
         ({"name": "{3}"}, "not a JSON of cases"),
     ],
 )
@@ -133,11 +141,11 @@ def test_names_of_pairs_are_names_of_files():
 
 
 def test_the_projects_own_cases_can_be_read_and_run(tmp_path):
-    sets, variants = read_cases(ROOT / "Testing" / "Benchmarks" / "cases.json", tmp_path)
+    sets, variants = read_cases(cases_file(None), tmp_path)
     assert all(sets.values())
     names = [case.name for cases in sets.values() for case in cases]
     assert len(set(names)) == len(names)
-    ablation, curves = read_groups(ROOT / "Testing" / "Benchmarks" / "cases.json")
+    ablation, curves = read_groups(cases_file(None))
     assert ablation
     assert all(curves.values())
     for name in [*TOOLS, *variants]:

@@ -17,7 +17,7 @@ from RegRefineLib.bench.execute import MEASURE, execute
 from RegRefineLib.bench.judge import judged, zero_field
 from RegRefineLib.bench.prealigned import aligned, grid_of
 from RegRefineLib.bench.runners.task import vectors_lps
-from RegRefineLib.bench.tools import RUNNERS, TOOLS, Tool
+from RegRefineLib.bench.tools import TOOLS, Tool
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.geometry import DisplacementField
 from RegRefineLib.itk_lps import to_image
@@ -28,8 +28,7 @@ IMPORTS = """import numpy as np
     shape = fixed.GetSize()[::-1]"""
 FAKE = """
 import sys
-sys.path.insert(0, {runners!r})
-from task import perform, write_voxels
+from RegRefineLib.bench.runners.task import perform, write_voxels
 def register(task):
     {imports}
     with task.work():
@@ -50,7 +49,7 @@ def small(tmp_path):
 def ran(small, tmp_path, work, limit_s=60.0, **more):
     script = tmp_path / "fake.py"
     imports = IMPORTS if "np." in work or "sitk." in work else "pass"
-    script.write_text(FAKE.format(runners=str(RUNNERS), imports=imports, work=work))
+    script.write_text(FAKE.format(imports=imports, work=work))
     tool = Tool(str(script), **more)
     return execute(tool, python_of(tool, tmp_path), *small, 1, limit_s)
 
@@ -134,7 +133,7 @@ def measured(tmp_path, code):
     figures_file = tmp_path / "usage.json"
     command = [sys.executable, "-I", "-S", "-c", code]
     subprocess.run(
-        [sys.executable, "-I", "-S", str(MEASURE), str(figures_file), "60", *command], check=True
+        [sys.executable, "-I", str(MEASURE), str(figures_file), "60", *command], check=True
     )
     return json.loads(figures_file.read_text())
 

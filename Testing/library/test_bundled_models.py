@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.paths import ROOT
 
+from RegRefineLib.bench.cases import cases_file, read_cases
 from RegRefineLib.job import Job
 from RegRefineLib.metrics.jacobian import determinant, folds_percent
 from RegRefineLib.metrics.overlap import count_labels, dice, mean
@@ -63,11 +63,10 @@ def test_the_model_for_any_anatomy_brings_shapes_it_never_saw_together() -> None
     assert np.mean(folds) < 0.5
 
 
-def test_the_brain_model_brings_real_brains_together(data_dir: Path, monkeypatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "Testing" / "Benchmarks")
-    from bundled import cases
-
-    case = next(cases("brain_vxm"))
+def test_the_brain_model_brings_real_brains_together(data_dir: Path) -> None:
+    case = read_cases(cases_file(None), data_dir)[0]["brain_vxm_oriented"][0]
+    fixed, moving = case.images()
+    fixed_labels, moving_labels = case.label_maps()
     job = Job(
         affine="none",
         start="network",
@@ -75,11 +74,11 @@ def test_the_brain_model_brings_real_brains_together(data_dir: Path, monkeypatch
         refinement="none",
         device="cpu",
     )
-    result = register(case.fixed, case.moving, job)
+    result = register(fixed, moving, job)
 
     def judged(labels: np.ndarray) -> float:
-        maps = (case.fixed_labels.array.astype(np.int64), labels.astype(np.int64))
+        maps = (fixed_labels.array.astype(np.int64), labels.astype(np.int64))
         return mean(dice(count_labels(*maps)))
 
-    moved = resample(case.moving_labels, case.fixed.geometry, result.field, "nearest").array
-    assert judged(moved) > judged(case.moving_labels.array) + 0.02
+    moved = resample(moving_labels, fixed.geometry, result.field, "nearest").array
+    assert judged(moved) > judged(moving_labels.array) + 0.02

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from library.test_io_freesurfer import mgh_bytes
+from support.freesurfer_files import mgh_bytes
 
 from RegRefineLib.demo import packages
 from RegRefineLib.demo import pairs as samples

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.freesurfer_files import CORONAL, mgh_bytes
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.io.freesurfer import read_mgz
-
-CORONAL = [[-1, 0, 0], [0, 0, -1], [0, 1, 0]]
-
-
-def mgh_bytes(array: np.ndarray, *, frames: int = 1, good: int = 1, kind: int = 3) -> bytes:
-    depth, height, width = array.shape
-    header = struct.pack(">7ih", 1, width, height, depth, frames, kind, 0, good)
-    numbers = [2.0, 3.0, 4.0, *np.ravel(CORONAL), 10.0, 20.0, 30.0]
-    header += struct.pack(">15f", *numbers)
-    stored = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2"}.get(kind, ">f4")
-    return header.ljust(284, b"\0") + array.astype(stored).tobytes()
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3, 4])

@@ -5,41 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from support.pyramid_pairs import QUICK, SHAPE, deformed_pair, error, inner
 
 from RegRefineLib.errors import RegRefineError, Stopped
 from RegRefineLib.geometry import Geometry
-from RegRefineLib.ops.warp import jacobian_determinant, warp
+from RegRefineLib.ops.warp import jacobian_determinant
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.pyramid.descent import refine
 from RegRefineLib.refine.pyramid.settings import Pyramid
-
-SHAPE = (36, 40, 32)
-QUICK = {"levels": "2:25 1:15"}
-
-
-def deformed_pair(**more) -> tuple[Pair, torch.Tensor]:
-    """Return a pair and the displacement that made its moving image's counterpart."""
-    generator = torch.Generator().manual_seed(3)
-
-    def smooth(channels: int, cells: int) -> torch.Tensor:
-        coarse = torch.rand((1, channels, cells, cells, cells), generator=generator)
-        return F.interpolate(coarse, SHAPE, mode="trilinear", align_corners=True)
-
-    moving = smooth(1, 12)
-    displacement = (smooth(3, 4) - 0.5) * 5.0
-    geometry = Geometry(SHAPE, np.eye(4))
-    return Pair(
-        warp(moving, displacement, padding="border"), moving, geometry, **more
-    ), displacement
-
-
-def inner(x: torch.Tensor) -> torch.Tensor:
-    return x[..., 6:-6, 6:-6, 6:-6]
-
-
-def error(found: torch.Tensor, truth: torch.Tensor) -> float:
-    return float(inner(found - truth).norm(dim=1).mean())
 
 
 def test_a_known_deformation_is_found_to_a_fraction_of_a_voxel_without_folds():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from library.test_pyramid import QUICK, SHAPE, deformed_pair
+from support.pyramid_pairs import QUICK, SHAPE, ball, blank_pair, deformed_pair, dice
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.geometry import Geometry
@@ -15,26 +15,6 @@ from RegRefineLib.ops.warp import jacobian_determinant, warp
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.pyramid.descent import refine
 from RegRefineLib.refine.pyramid.label_force import UNKNOWN, numbered, seen, towards
-
-VOXELS = torch.stack(torch.meshgrid(*(torch.arange(n) for n in SHAPE), indexing="ij"))
-
-
-def ball(centre: tuple[float, ...], radius: float) -> torch.Tensor:
-    distance = (VOXELS - torch.tensor(centre).view(3, 1, 1, 1)).float().norm(dim=0)
-    return (distance < radius).to(torch.uint8)[None, None]
-
-
-def blank_pair(fixed: torch.Tensor, moving: torch.Tensor) -> Pair:
-    nothing = torch.zeros((1, 1, *SHAPE))
-    return Pair(
-        nothing, nothing, Geometry(SHAPE, np.eye(4)), fixed_labels=fixed, moving_labels=moving
-    )
-
-
-def dice(pair: Pair, displacement: torch.Tensor, label: int) -> float:
-    found = warp(pair.moving_labels.float(), displacement, mode="nearest") == label
-    wanted = pair.fixed_labels == label
-    return float(2 * (found & wanted).sum() / (found.sum() + wanted.sum()))
 
 
 def test_where_the_images_say_nothing_the_labels_decide():

@@ -5,20 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from library.test_pyramid import SHAPE, deformed_pair
+from support.pyramid_pairs import POINTS, SHAPE, SHIFTS, deformed_pair, missed
 
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.ops.warp import jacobian_determinant
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.pyramid.descent import refine
 from RegRefineLib.refine.pyramid.landmark_force import LandmarkForce, at_points, inverse_points
-
-POINTS = torch.tensor([[10.0, 12.0, 9.0], [22.0, 25.0, 20.0], [24.3, 12.6, 15.2]])
-SHIFTS = torch.tensor([[3.0, 0.0, 0.0], [0.0, -4.0, 2.0], [1.0, 1.0, -3.0]])
-
-
-def missed(displacement: torch.Tensor) -> torch.Tensor:
-    return (at_points(displacement, POINTS) - SHIFTS).norm(dim=1)
 
 
 def test_where_the_images_say_nothing_the_points_decide():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from library.test_pyramid import SHAPE, deformed_pair
-from library.test_pyramid_landmark_force import POINTS, SHIFTS
+from support.pyramid_pairs import POINTS, SHAPE, SHIFTS, deformed_pair
 
 from RegRefineLib.refine.pyramid.level import Level
 from RegRefineLib.refine.pyramid.settings import Pyramid

@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from library.test_pyramid import QUICK, SHAPE, deformed_pair, error, inner
-from library.test_pyramid_label_force import ball, blank_pair, dice
-from library.test_pyramid_landmark_force import POINTS, SHIFTS, missed
+from support.pyramid_pairs import (
+    POINTS,
+    QUICK,
+    SHAPE,
+    SHIFTS,
+    ball,
+    blank_pair,
+    deformed_pair,
+    dice,
+    error,
+    inner,
+    missed,
+)
 
 from RegRefineLib.ops.warp import compose, invert, jacobian_determinant
 from RegRefineLib.pair import Pair, ignore

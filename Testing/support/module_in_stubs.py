@@ -81,7 +81,6 @@ def prepare(source: Path) -> None:
     )
     util.mainWindow = lambda: None
     util.tryWithErrorDisplay = noDisplay
-    sys.path.insert(0, str(MODULE.parent))
 
 
 @contextmanager
