@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint clean panel test-slicer
+.PHONY: venv demo test test-all lint clean panel test-slicer
 
 venv: $(STAMP)
 
@@ -25,8 +25,15 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One process a core, one thread each; a file's tests stay together and share its fixtures.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+# With the slow tests: long trainings and searches. The checks of .ci/run.
+test-all: lint
+	$(PYTEST)
 
 # A preview of the Slicer panel in a window; PNG=file writes a picture instead.
 panel: venv

@@ -20,7 +20,16 @@ SLICER = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "mrml", "PythonQt"}
 WITHOUT_TORCH = ("geometry", "job", "registry", "presets", "memory_model", "errors", "settings")
 # what lies in no folder and may be used by every room: values, errors, the pair and its tools
 VALUES = {"geometry", "errors", "job", "settings", "registry", "presets", "memory_model"}
-SHARED = VALUES | {"memory", "limits", "threads", "intensity", "pair", "resample", "itk_lps", "__version__"}
+SHARED = VALUES | {
+    "memory",
+    "limits",
+    "threads",
+    "intensity",
+    "pair",
+    "resample",
+    "itk_lps",
+    "__version__",
+}
 # room -> the rooms and files that it may import besides SHARED; a new import is a line here
 ROOMS = {
     "ops": {"geometry"},

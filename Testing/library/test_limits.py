@@ -143,7 +143,9 @@ import os, sys
 import RegRefineLib.registration
 assert "OMP_WAIT_POLICY" not in os.environ
 """
-    clean = {k: v for k, v in python_path().items() if k not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")}
+    clean = {
+        k: v for k, v in python_path().items() if k not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+    }
     subprocess.run([sys.executable, "-c", code], env=clean, check=True)
     code = """
 import os, sys
