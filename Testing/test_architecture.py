@@ -37,11 +37,11 @@ ROOMS = {
     "networks": {"ops"},
     "metrics": set(),
     "io": set(),
-    "weights": {"io"},
-    "inference": {"ops", "weights"},
+    "weights": {"io", "networks"},
+    "inference": {"networks", "ops", "weights"},
     "linear": {"losses", "ops", "prepare"},
-    "starts": {"inference", "ops", "weights"},
-    "refine": {"inference", "losses", "ops"},
+    "starts": {"inference", "networks", "ops", "weights"},
+    "refine": {"inference", "losses", "networks", "ops"},
     "plots": {"io", "metrics"},
     "worker": {"field_padding", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
@@ -132,6 +132,16 @@ def test_a_room_imports_what_its_line_allows():
         if room not in ROOMS:
             return "" if path.parent == LIBRARY else "a new room: write its line into ROOMS"
         return rooms_of(path) - SHARED - {room} - ROOMS[room]
+
+    assert not offenders(FILES, fault)
+
+
+def test_networks_are_asked_through_their_contract_alone():
+    def fault(path):
+        if path.relative_to(LIBRARY).parts[0] == "networks":
+            return ""
+        named = (n for n in imports(path) if n.startswith("RegRefineLib.networks."))
+        return {n for n in named if not n.startswith("RegRefineLib.networks.base")}
 
     assert not offenders(FILES, fault)
 

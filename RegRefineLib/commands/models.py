@@ -24,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..weights import catalogue, store
 
     if arguments.action == "list":
+        if catalogue.missing():
+            raise RegRefineError(catalogue.missing())
         for model in catalogue.catalogue().values():
             say(f"{model.name}\n    {model.help}")
             size = f", {model.size_mb:g} MB" if model.size_mb else ""

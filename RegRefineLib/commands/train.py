@@ -1,14 +1,19 @@
-"""regrefine train FOLDER [--labels FILE ...] [--images FILE ...]"""
+"""regrefine train FOLDER [--labels FILE ...] [--images FILE ...]
+
+Arguments that decide the training are kept in the folder, so that `regrefine train FOLDER` alone
+continues it; those given then win over those kept.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegRefineError
-from ..job import DEVICES, INTENSITIES
+from ..job import DEVICES, INTENSITIES, Progress
 from .terminal import Bar, say
 
 if TYPE_CHECKING:
@@ -17,45 +22,53 @@ if TYPE_CHECKING:
 
 # pairs of these numbers are for validation; no training gets so far
 FIRST_VALIDATION_PAIR = 10**9
+DEFAULTS: dict[str, Any] = {
+    "pack": None, "labels": [], "images": [], "noise": False, "hold_out": 0,
+    "shape": [96, 96, 96], "spacing": 2.0, "intensity": "minmax", "network": "firework-vm",
+    "set": [], "save_every": 500, "validation": 8,
+}  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", help="to write to; what it holds already is gone on with"
-    )
+        "folder", metavar="FOLDER",
+        help="to write to; alone, it continues the training that the folder holds",
+    )  # fmt: skip
     pairs = parser.add_argument_group("pairs (no files at all: random shapes)")
     pairs.add_argument("--pack", metavar="FILE", help="label maps or scans of `regrefine pack`")
     pairs.add_argument(
-        "--labels", nargs="+", default=[], metavar="FILE",
+        "--labels", nargs="+", metavar="FILE",
         help="label maps: alone, what synthetic images are made of; or one per image",
     )  # fmt: skip
-    pairs.add_argument("--images", nargs="+", default=[], metavar="FILE", help="scans to pair")
-    pairs.add_argument("--noise", action="store_true",
+    pairs.add_argument("--images", nargs="+", metavar="FILE", help="scans to pair")
+    pairs.add_argument("--noise", action="store_true", default=None,
                        help="pairs of smooth noise instead: a network's first lesson")  # fmt: skip
-    pairs.add_argument("--hold-out", type=int, default=0, metavar="N",
+    pairs.add_argument("--hold-out", type=int, metavar="N",
                        help="keep the last N files for validation")  # fmt: skip
-    pairs.add_argument("--shape", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"),
+    pairs.add_argument("--shape", nargs=3, type=int, metavar=("D", "H", "W"),
                        help="voxels (96 96 96)")  # fmt: skip
-    pairs.add_argument("--spacing", type=float, default=2.0, metavar="MM", help="of the files (2)")
-    pairs.add_argument("--intensity", choices=INTENSITIES, default="minmax", help="of the scans")
+    pairs.add_argument("--spacing", type=float, metavar="MM", help="of the files (2)")
+    pairs.add_argument("--intensity", choices=INTENSITIES, help="of the scans (minmax)")
     method = parser.add_argument_group("method")
-    method.add_argument("--network", default="firework-vm", help="see `regrefine list networks`")
+    method.add_argument("--network", help="see `regrefine list networks` (firework-vm)")
     method.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE",
-        help="of the recipe (steps, stages, similarity, dice_weight, learning_rate, ema ...), "
-        "network.NAME=VALUE of the network, pairs.NAME=VALUE of synthetic pairs",
+        "--set", action="append", metavar="NAME=VALUE",
+        help="of the recipe (steps, which can be raised later, stages, similarity, dice_weight, "
+        "learning_rate, ema ...), network.NAME=VALUE of the network, pairs.NAME=VALUE of "
+        "synthetic pairs",
     )  # fmt: skip
     running = parser.add_argument_group("running")
     running.add_argument("--device", default="auto", help=" | ".join(DEVICES))
-    running.add_argument("--save-every", type=int, default=500, metavar="STEPS", help="(500)")
+    running.add_argument("--save-every", type=int, metavar="STEPS", help="(500)")
     running.add_argument("--minutes", type=float, default=0.0, help="save and end after so long")
-    running.add_argument("--validation", type=int, default=8, metavar="PAIRS",
+    running.add_argument("--validation", type=int, metavar="PAIRS",
                          help="registered at every save (8)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the weights are."""
+    kept = _complete(arguments)
     recipe_settings, options, pair_settings = _settings(arguments.set)
     if arguments.save_every < 1 or arguments.minutes < 0 or arguments.validation < 0:
         raise RegRefineError("--save-every is 1 or more; --minutes, --validation not negative")
@@ -71,16 +84,45 @@ def run(arguments: argparse.Namespace) -> int:
     source, validation = _pairs(arguments, pair_settings)
     say(f"{recipe.network}, {recipe.steps} steps, {source.fingerprint()}")
     bar = Bar()
-    how = Run(arguments.device, arguments.save_every, arguments.minutes, validation, bar)
+
+    def report(progress: Progress) -> None:
+        if progress.message and not progress.warning:
+            say(progress.message)
+        bar(progress)
+
+    running = Run(
+        arguments.device, arguments.save_every, arguments.minutes, validation, report, kept
+    )
     try:
-        weights = train(recipe, source, arguments.folder, how)
+        weights = train(recipe, source, arguments.folder, running)
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from the last save")
+        say(f"interrupted; `regrefine train {arguments.folder}` continues from the last save")
         return 1
     finally:
         bar.close()
     say(str(weights))
     return 0
+
+
+def _complete(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fill in what was not given from the folder's training, else the defaults; return it all."""
+    from ..training.loop import kept_arguments
+
+    kept = kept_arguments(arguments.folder)
+    values = {name: kept.get(name, default) for name, default in DEFAULTS.items()}
+    given = {n: v for n in DEFAULTS if (v := getattr(arguments, n)) is not None}
+    for name in ("labels", "images"):
+        if name in given:
+            given[name] = [str(Path(file).absolute()) for file in given[name]]
+    if "pack" in given:
+        given["pack"] = str(Path(given["pack"]).absolute())
+    if "set" in given:  # a setting that is given anew replaces the one kept
+        words = {word.partition("=")[0]: word for word in [*values["set"], *given["set"]]}
+        given["set"] = list(words.values())
+    values |= given
+    for name, value in values.items():
+        setattr(arguments, name, value)
+    return values
 
 
 def _settings(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -29,9 +29,9 @@ from urllib.request import url2pathname
 import pooch
 
 from ..errors import RegRefineError
+from ..io.paths import cache_folder
 
 PUBLIC_INDEX = "https://pypi.org/simple"
-CACHE_VARIABLE = "REGREFINE_CACHE"
 Notify = Callable[[str], None]
 
 
@@ -60,11 +60,6 @@ class Indexes:
 
     addresses: tuple[str, ...] = (PUBLIC_INDEX,)
     options: dict[str, Any] = field(default_factory=dict)
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: $REGREFINE_CACHE, else the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("regrefine"))
 
 
 def configured() -> Indexes:

@@ -6,7 +6,6 @@ axes, voxels are counted in the pair's grid again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -16,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry import Geometry, Volume
+from ..networks.base import RegistrationNetwork, Sizes
 from ..ops.warp import resize
 from ..pair import Pair
 from ..resample import antialiased
 from ..weights.catalogue import Preprocessing
 
-Shape = tuple[int, int, int]
 DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
@@ -39,9 +38,9 @@ class NetworkGrid:
     """
 
     geometry: Geometry
-    order: Shape
+    order: Sizes
     flips: tuple[int, ...]
-    size: Shape
+    size: Sizes
     margin: tuple[tuple[int, int], ...]
     level: tuple[float, float] | None = None
 
@@ -82,7 +81,7 @@ class NetworkGrid:
         pads = [n for pair in reversed(self.margin) for n in pair]
         return F.pad(found, pads, mode="replicate").contiguous() if any(pads) else found
 
-    def _own_axes(self, sizes: Shape) -> Shape:
+    def _own_axes(self, sizes: Sizes) -> Sizes:
         """Return the network's sizes in the order of the pair's axes."""
         return tuple(sizes[self.order.index(a)] for a in range(3))  # type: ignore[return-value]
 
@@ -102,35 +101,27 @@ def levelled(image: Tensor, level: tuple[float, float] | None) -> Tensor:
 def network_grid(
     geometry: Geometry,
     wanted: Preprocessing,
-    stride: int | Sequence[int],
-    minimum: int | Sequence[int] = 1,
+    network: RegistrationNetwork,
 ) -> NetworkGrid:
-    """Return the grid for a model on a pair's `geometry`.
+    """Return the grid on which `network` registers a pair of `geometry`.
 
     Args:
-        stride: the network's sizes must be multiples of it, one number or one per axis.
-        minimum: the smallest sizes it takes.
+        wanted: what the network's weights ask of images.
     """
     order, flips = _turned(geometry, wanted.orientation)
     sizes = [geometry.shape[a] for a in order]
     if wanted.shape is not None:
         sizes = list(wanted.shape)
-    elif wanted.spacing_mm is not None:
+    elif (millimetres := wanted.spacing_mm or network.spacing_mm) is not None:
         spacing = [float(geometry.spacing[2 - a]) for a in order]
-        sizes = [
-            max(1, round(n * s / wanted.spacing_mm)) for n, s in zip(sizes, spacing, strict=True)
-        ]
-    strides, least = (
-        [v] * 3 if isinstance(v, int) else [int(n) for n in v] for v in (stride, minimum)
-    )
-    margin = []
-    for n, step, low in zip(sizes, strides, least, strict=True):
-        missing = -(-max(n, low) // step) * step - n
-        margin.append((missing // 2, missing - missing // 2))
-    return NetworkGrid(geometry, order, flips, tuple(sizes), tuple(margin), wanted.level)  # type: ignore[arg-type]
+        sizes = [max(1, round(n * s / millimetres)) for n, s in zip(sizes, spacing, strict=True)]
+    size: Sizes = (sizes[0], sizes[1], sizes[2])
+    missing = [whole - n for n, whole in zip(size, network.fitting(size), strict=True)]
+    margin = tuple((n // 2, n - n // 2) for n in missing)
+    return NetworkGrid(geometry, order, flips, size, margin, wanted.level)
 
 
-def _turned(geometry: Geometry, orientation: str | None) -> tuple[Shape, tuple[int, ...]]:
+def _turned(geometry: Geometry, orientation: str | None) -> tuple[Sizes, tuple[int, ...]]:
     """Return which axes of the grid point nearest to the wanted directions, and which run back.
 
     Arrays without a header get the identity (or LPS's) as their geometry; their axes are taken for

@@ -14,10 +14,21 @@ from pathlib import Path
 from ..errors import RegRefineError
 
 PathLike = str | os.PathLike[str]
+CACHE_VARIABLE = "REGREFINE_CACHE"
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _stderr_lock = threading.RLock()
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: $REGREFINE_CACHE, else the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    import pooch
+
+    return Path(pooch.os_cache("regrefine"))
 
 
 def ending_of(path: PathLike, known: Sequence[str], what: str) -> str:

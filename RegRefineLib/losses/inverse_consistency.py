@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..ops.warp import identity, sample
+from ..ops import unit_cube
 from .masked import masked_mean
 
 Offset = Callable[[Tensor], Tensor]  # points (N, 3, d, h, w) of the unit cube -> how far they move
@@ -87,15 +87,14 @@ def gradicon_of_offsets(
 
 def offset(displacement: Tensor) -> Offset:
     """Return a displacement (N, 3, D, H, W) in voxels as a function of the unit cube's points."""
-    return lambda points: _sample(displacement, points)
+    return lambda points: unit_cube.offset(displacement, points)
 
 
 def cube_points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
     """Return the points (N or 1, 3, d, h, w) where e is looked at, in unit cubes."""
-    shape = _shape(displacement)
-    points = identity(shape, displacement) / _lengths(displacement)
+    points = unit_cube.voxels(displacement)
     if noise is not None:
-        points = points + noise * (stride / shape[-1])
+        points = points + noise * (stride / displacement.shape[-1])
     return points[:, :, ::stride, ::stride, ::stride]
 
 
@@ -103,20 +102,3 @@ def _error(outer: Offset, inner: Offset, points: Tensor) -> Tensor:
     """Return x - outer(inner(x)) at the points."""
     first = inner(points)
     return -(first + outer(points + first))
-
-
-def _sample(displacement: Tensor, points: Tensor) -> Tensor:
-    """Return the displacement at points, both in unit cubes."""
-    lengths = _lengths(displacement)
-    positions = (points * lengths).expand(displacement.shape[0], *points.shape[1:])
-    return sample(displacement, positions, padding="border") / lengths
-
-
-def _lengths(displacement: Tensor) -> Tensor:
-    """Return N - 1 of each axis, (1, 3, 1, 1, 1)."""
-    sizes = [float(max(n - 1, 1)) for n in _shape(displacement)]
-    return displacement.new_tensor(sizes).view(1, 3, 1, 1, 1)
-
-
-def _shape(tensor: Tensor) -> tuple[int, int, int]:
-    return tensor.shape[2], tensor.shape[3], tensor.shape[4]

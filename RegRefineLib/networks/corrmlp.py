@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import warp
+from .base import RegistrationNetwork, Shapes
+from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
 from .blocks.window_mlp import CorrelationMLP
 
@@ -65,9 +67,7 @@ class _Head(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reg_head = nn.Conv3d(channels, 3, 3, padding=1)
-        nn.init.normal_(self.reg_head.weight, std=1e-5)
-        nn.init.zeros_(self.reg_head.bias)  # type: ignore[arg-type]
+        self.reg_head = flow_head(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return in_full(self.reg_head(x))
@@ -101,7 +101,7 @@ class _Decoder(nn.Module):
         return {"flow": flow, **found}
 
 
-class CorrMLP(nn.Module):
+class CorrMLP(RegistrationNetwork):
     """The correlation-aware MLP pyramid; 4,190,834 parameters by default.
 
     Args:
@@ -110,6 +110,7 @@ class CorrMLP(nn.Module):
     """
 
     stride = 8
+    minimum = (8, 8, 16)  # instance norm needs two voxels at least at 1/8 size
 
     def __init__(self, encoder_channels: int = 8, decoder_channels: int = 16) -> None:
         super().__init__()
@@ -117,9 +118,7 @@ class CorrMLP(nn.Module):
         self.Decoder = _Decoder(encoder_channels, decoder_channels)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         names = {
             "encoder_channels": "Encoder.Convblock_1.Conv_1.weight",

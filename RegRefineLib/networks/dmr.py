@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.warp import to_exact, warp
+from .base import RegistrationNetwork
 from .blocks.velocity import in_full, rescale
 
 ENCODER = (1, 16, 32, 32, 64)  # channels at full size, 1/2, 1/4, 1/8, 1/16
@@ -150,7 +151,7 @@ class _Backbone(nn.Module):
         return features
 
 
-class DMR(nn.Module):
+class DMR(RegistrationNetwork):
     """The Deformer network; 7,976,611 parameters.
 
     While training, batch norm sees both images at once, as published.
@@ -169,8 +170,8 @@ class DMR(nn.Module):
         self.derlayer = nn.ModuleList(_Deformer(c, dropout) for c in ENCODER[:0:-1])
         self.convention = "half-voxel" if released else "exact"
 
-    @staticmethod
-    def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def rename(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a published state without its position tables, which depend on the image size."""
         return {n: t for n, t in state.items() if not n.endswith(".position_enc.pos_table")}
 

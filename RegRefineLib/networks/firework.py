@@ -15,10 +15,11 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import RegRefineError
 from ..ops.warp import warp
+from .base import RegistrationNetwork, Shapes, Sizes
 from .blocks.velocity import in_full, rescale
 from .transmorph import TransMorph
 from .voxelmorph import DECODER, ENCODER, VoxelMorph
@@ -28,8 +29,10 @@ PREFIX = "network."
 _FIRST = "unet_model.encoder.0.0.main.weight"
 
 
-class _FiRework(nn.Module):
+class _FiRework(RegistrationNetwork):
     """The recursion around a network of six channels."""
+
+    recursive = True
 
     def __init__(self, network: VoxelMorph | TransMorph, steps: int) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class _FiRework(nn.Module):
         else:
             warped = warp(moving, field)
         flow = in_full(self.network.flow_of(torch.cat([fixed, moving, warped, field], dim=1)))
-        return rescale(flow, 2) if getattr(self.network, "half_resolution", False) else flow
+        return rescale(flow, 2) if self.network.half_resolution else flow
 
     def following(
         self, moving: Tensor, fixed: Tensor, start: Tensor | None = None
@@ -71,13 +74,8 @@ class _FiRework(nn.Module):
         *_, last = islice(self.following(moving, fixed), self.steps)
         return last
 
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return flow and warped."""
-        flow = self(moving, fixed)
-        return {"flow": flow, "warped": warp(moving, flow)}
 
-
-def _within(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _within(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Return the shapes under the names that the network inside gives them."""
     return {n.removeprefix(PREFIX): shape for n, shape in shapes.items() if n.startswith(PREFIX)}
 
@@ -103,16 +101,26 @@ class FiReworkVM(_FiRework):
         super().__init__(network, steps)
 
     @torch.no_grad()
-    def begin_as(self, plain: VoxelMorph) -> None:
-        """Take over a plain network's weights: phi^{k+1} = phi^k + VM(I_m o phi^k, I_f) at first.
+    def begin_with(self, given: RegistrationNetwork) -> None:
+        """Start training from FiRework's weights, or from those of a plain VoxelMorph.
 
-        The original moving image and the field, which a plain network does not see, count for
-        nothing until training finds a use for them.
+        With a plain network's, phi^{k+1} = phi^k + VM(I_m o phi^k, I_f) at first: the original
+        moving image and the field, which it does not take, have weights of zero until training
+        finds a use for them.
 
         Raises:
-            RuntimeError: the plain network has other features.
+            RegRefineError: the plain network integrates a velocity.
+            RuntimeError: the network has other features.
         """
-        state = plain.state_dict()
+        if not isinstance(given, VoxelMorph):
+            super().begin_with(given)
+            return
+        if given.int_steps:
+            raise RegRefineError(
+                "begin_with: the plain network integrates a velocity, but FiRework adds up "
+                "displacements; give weights of a voxelmorph with int_steps=0"
+            )
+        state = given.state_dict()
         moving, fixed = state[_FIRST].unbind(dim=1)
         unseen = torch.zeros_like(fixed)
         state[_FIRST] = torch.stack([fixed, unseen, moving, unseen, unseen, unseen], dim=1)
@@ -121,9 +129,7 @@ class FiReworkVM(_FiRework):
         self.network.load_state_dict(state)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the features that a file's shapes show."""
         return VoxelMorph.infer(_within(shapes), {})
 
@@ -147,9 +153,12 @@ class FiReworkTM(_FiRework):
         super().__init__(TransMorph(size, window, drop_path=drop_path, channels=CHANNELS), steps)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def options_for(cls, shape: Sizes) -> dict[str, Any]:
+        """Return TransMorph's window for training images of `shape`."""
+        return TransMorph.options_for(shape)
+
+    @classmethod
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return size and window, where a file's shapes show them."""
         found = TransMorph.infer(_within(shapes), {})
         return {name: found[name] for name in ("size", "window") if name in found}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.warp import integrate, warp
+from .base import RegistrationNetwork, Shapes
 
 AXES = (-3, -2, -1)
 
@@ -43,7 +44,7 @@ def spectral_resize(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.fft.ifftn(torch.fft.ifftshift(spectrum, dim=AXES), dim=AXES).real
 
 
-class _BandLimited(nn.Module):
+class _BandLimited(RegistrationNetwork):
     """What both networks share: from the low-resolution output to the displacement."""
 
     stride = 16
@@ -53,9 +54,7 @@ class _BandLimited(nn.Module):
         self.int_steps = int_steps
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the start channels that a file's shapes show."""
         first = [shape for name, shape in shapes.items() if name.endswith("eninput.0.weight")]
         return {"start_channels": first[0][0]} if first else {}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import integrate, warp
+from .base import RegistrationNetwork, Shapes
 from .blocks.convnorm import ConvNorm, UpNorm, merge
 from .blocks.velocity import in_full
 
@@ -96,7 +97,7 @@ def _warp_moving(features: Both, displacement: Tensor) -> Both:
     return warp(moving, displacement), fixed
 
 
-class Pyramid(nn.Module):
+class Pyramid(RegistrationNetwork):
     """Encoder, decoder and heads; a subclass says how a head's output becomes a flow.
 
     Args:
@@ -128,9 +129,7 @@ class Pyramid(nn.Module):
             self.add_module(f"disp_field_{level}", head)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         first, large = shapes.get("eninput.layer.0.weight"), shapes.get("ec3.layer.large.0.weight")
         if first is None or large is None:

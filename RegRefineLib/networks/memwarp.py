@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import Shapes
+from .blocks.initial_weights import flow_head
 from .lapwarp import Conv, Pyramid
 
 TEMPERATURE = 0.1
@@ -58,9 +60,7 @@ class _Memory(nn.Module):
     def __init__(self, channels: int, slots: int, hidden: int) -> None:
         super().__init__()
         self.get_memory_filters = _Filters(channels, slots, hidden)
-        self.flow = nn.Conv3d(channels, 3, 3, padding=1)
-        nn.init.normal_(self.flow.weight, std=1e-5)
-        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        self.flow = flow_head(channels)
 
     def forward(self, given: Tensor, still: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return flow (N, 3, ...), logits (N, slots, ...) and filters (slots, 3 * channels)."""
@@ -96,9 +96,7 @@ class MemWarp(Pyramid):
         self.mem_warp = _Memory(features, slots, hidden)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         found = super().infer(shapes, config)
         first = shapes.get("mem_warp.get_memory_filters.generate_filters.0.weight")

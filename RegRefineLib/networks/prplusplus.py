@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from ..ops.filters import box3
 from ..ops.warp import compose, identity, warp
+from .base import RegistrationNetwork
+from .blocks.correlation import shifted_products
+from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
 
 ENCODER = (1, 8, 16, 16, 32, 32)  # channels of the image and at full size, 1/2, 1/4, 1/8, 1/16
@@ -94,9 +97,7 @@ class _Block(nn.Module):
         width = 2 * channels + 27
         self.conv1 = _pair(width, width, channels)
         self.conv2 = _pair(channels, channels, channels)
-        self.flow = nn.Conv3d(channels, 3, 3, padding=1)
-        nn.init.normal_(self.flow.weight, std=1e-5)
-        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        self.flow = flow_head(channels)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return (N, 3, d, h, w) in voxels of the level."""
@@ -117,18 +118,10 @@ def correlate(moving: Tensor, fixed: Tensor) -> Tensor:
     """
     m = box3(moving)  # means: the product of two lacks 27^2
     f = box3(F.pad(fixed, [REACH] * 6))
-    d, h, w = moving.shape[2:]
-    steps = (0, REACH, 2 * REACH)
-    products = [
-        (m * f[:, :, z : z + d, y : y + h, x : x + w]).sum(dim=1)
-        for z in steps
-        for y in steps
-        for x in steps
-    ]
-    return torch.stack(products, dim=1) * 27
+    return shifted_products(m, f, REACH) * 27
 
 
-class PRPlusPlus(nn.Module):
+class PRPlusPlus(RegistrationNetwork):
     """The dual-stream pyramid of the SMILE lab; 1,236,965 parameters.
 
     Args:

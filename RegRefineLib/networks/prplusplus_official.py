@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import identity, to_exact, warp
+from .base import RegistrationNetwork
+from .blocks.correlation import shifted_products
 from .blocks.velocity import in_full
 
 LEVELS = (32, 32, 16, 16, 8)  # channels at 1/8, 1/4, 1/2 and twice full size
@@ -80,16 +82,8 @@ def correlate(moving: Tensor, fixed: Tensor) -> Tensor:
 
     Offsets o are -2, 0 and 2 voxels along each axis, the first axis slowest; zeros lie outside.
     """
-    d, h, w = moving.shape[2:]
-    f = F.pad(fixed, [REACH] * 6)
-    steps = (0, REACH, 2 * REACH)
-    products = [
-        (moving * f[:, :, z : z + d, y : y + h, x : x + w]).mean(dim=1)
-        for z in steps
-        for y in steps
-        for x in steps
-    ]
-    return torch.stack(products, dim=1)
+    padded = F.pad(fixed, [REACH] * 6)
+    return shifted_products(moving, padded, REACH) / moving.shape[1]
 
 
 def _twice(x: Tensor, align: bool) -> Tensor:
@@ -97,7 +91,7 @@ def _twice(x: Tensor, align: bool) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=align)
 
 
-class PRPlusPlusOfficial(nn.Module):
+class PRPlusPlusOfficial(RegistrationNetwork):
     """The dual-stream pyramid of its authors; 613,855 parameters.
 
     Args:

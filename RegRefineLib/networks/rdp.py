@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import compose, integrate, warp
+from .base import RegistrationNetwork, Shapes
+from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
 
 PASSES = {3: 2, 2: 3, 1: 1}  # looks per level below the coarsest; level k has 1/2^(k-1) of the size
@@ -93,15 +95,7 @@ class _Encoder(nn.Module):
         return features
 
 
-def _head(channels: int) -> nn.Conv3d:
-    """Return the convolution to a velocity; it begins near zero."""
-    head = nn.Conv3d(channels, 3, 3, padding=1)
-    nn.init.normal_(head.weight, std=1e-5)
-    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-    return head
-
-
-class RDP(nn.Module):
+class RDP(RegistrationNetwork):
     """The recursive deformable pyramid; 8,922,444 parameters by default.
 
     Args:
@@ -109,6 +103,7 @@ class RDP(nn.Module):
     """
 
     stride = 8
+    minimum = (8, 8, 16)  # instance norm needs two voxels at least at 1/8 size
 
     def __init__(self, channels: int = 16) -> None:
         super().__init__()
@@ -116,7 +111,7 @@ class RDP(nn.Module):
         self.encoder_fixed = _Encoder(channels)
         width = 8 * channels
         self.cconv_4 = nn.Sequential(_Conv(2 * width, width), _Conv(width, width))
-        self.defconv4 = _head(width)
+        self.defconv4 = flow_head(width)
         self.dconv4 = nn.Sequential(_Conv(3 * width, width), _Conv(width, width))
         context = width
         for level in PASSES:
@@ -124,14 +119,12 @@ class RDP(nn.Module):
             self.add_module(f"upconv{level}", _Up(context, width))
             context = 3 * width
             self.add_module(f"cconv_{level}", _Merge(context))
-            self.add_module(f"defconv{level}", _head(context))
+            self.add_module(f"defconv{level}", flow_head(context))
             if PASSES[level] > 1:
                 self.add_module(f"dconv{level}", _Conv(context, width))
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         first = shapes.get("encoder_moving.conv0.main.weight")
         return {"channels": first[0]} if first else {}

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ..errors import RegRefineError
 from ..ops.warp import warp
+from .base import RegistrationNetwork, Shapes, Sizes
+from .blocks.initial_weights import flow_head
 from .blocks.swin import SwinEncoder
 from .blocks.velocity import exponential, rescale
 
@@ -32,7 +34,7 @@ FULL_SIZE_CHANNELS = 16
 WINDOWS = ((5, 6, 7), (4, 4, 1), (6, 6, 7))
 
 
-def _infer(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def _infer(shapes: Shapes) -> dict[str, Any]:
     """Return size and window that a file's shapes show; the window only if it is a usual one."""
 
     def first(ending: str) -> tuple[int, ...]:
@@ -83,7 +85,7 @@ class _Up(nn.Module):
         return self.conv2(self.conv1(x))
 
 
-class TransMorph(nn.Module):
+class TransMorph(RegistrationNetwork):
     """TransMorph; 46,771,251 parameters as "base" with the window (5, 6, 7) of 160x192x224.
 
     Args:
@@ -126,14 +128,15 @@ class TransMorph(nn.Module):
         self.up4 = _Up(c // 2, FULL_SIZE_CHANNELS * shallow, FULL_SIZE_CHANNELS)
         self.c1 = _Conv(channels, c // 2)
         self.c2 = _Conv(channels, FULL_SIZE_CHANNELS)
-        self.reg_head = nn.Sequential(nn.Conv3d(FULL_SIZE_CHANNELS, 3, 3, padding=1))
-        nn.init.normal_(self.reg_head[0].weight, std=1e-5)  # type: ignore[arg-type]
-        nn.init.zeros_(self.reg_head[0].bias)  # type: ignore[arg-type]
+        self.reg_head = nn.Sequential(flow_head(FULL_SIZE_CHANNELS))
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def options_for(cls, shape: Sizes) -> dict[str, Any]:
+        """Return the published window, the image size / 32; two tokens at least per axis."""
+        return {"window": [max(2, n // 32) for n in shape]}
+
+    @classmethod
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         found = _infer(shapes)
         if "up0.conv1.0.weight" in shapes and "up4.conv1.0.weight" in shapes:
@@ -158,13 +161,8 @@ class TransMorph(nn.Module):
             full = self.c2(channels)
         return self.reg_head(self.up4(self.up3(x, half), full)).to(channels.dtype)
 
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return flow and warped."""
-        flow = self(moving, fixed)
-        return {"flow": flow, "warped": warp(moving, flow)}
 
-
-class TransMorphCardiac(nn.Module):
+class TransMorphCardiac(RegistrationNetwork):
     """The cardiac variant that MemWarp compares with; 108,165,635 parameters as "large".
 
     Windows of (4, 4, 1) for short-axis stacks. Because the window is one slice thick, no block ever
@@ -187,9 +185,7 @@ class TransMorphCardiac(nn.Module):
         self.model = TransMorph(size, window, drop_path=drop_path)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         return _infer(shapes)
 

@@ -9,38 +9,25 @@ images are squeezed into that cube and the displacement comes back in voxels of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import RegRefineError
-from ..ops.warp import identity, resize, sample
+from ..ops import unit_cube
+from ..ops.warp import resize
+from .base import RegistrationNetwork, Shapes, Sizes
 from .blocks.icon_unet import TallUNet2
 
-Shape = tuple[int, int, int]
 SMALLEST = 65  # a quarter of it, rounded up, can be halved five times
 
 
-def _last_voxel(image: Tensor) -> Tensor:
-    """Return the index of the last voxel per axis (1, 3, 1, 1, 1): the cube's far corner."""
-    return image.new_tensor([n - 1 for n in image.shape[2:]]).view(1, 3, 1, 1, 1)
-
-
-def look_up(image: Tensor, points: Tensor, padding: str = "border") -> Tensor:
-    """Return `image` (N, C, D, H, W) at `points` (N, 3, d, h, w) of the unit cube."""
-    return sample(image, points * _last_voxel(image), padding=padding)
-
-
-def cube(image: Tensor) -> Tensor:
-    """Return the unit cube's points (1, 3, D, H, W) at the voxels of `image`."""
-    return identity(tuple(image.shape[2:]), image) / _last_voxel(image)  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True, eq=False)
-class Mapping:
+class Composition:
     """x -> x + u_n(x), then the one before, to x + u_1(x); fields (N, 3, ...) in the unit cube."""
 
     fields: tuple[Tensor, ...]
@@ -53,33 +40,33 @@ class Mapping:
         """Return how far `points` move; summed apart from the points, so that less is rounded."""
         total = torch.zeros_like(points)
         for field in reversed(self.fields):
-            total = total + look_up(field, points + total)
+            total = total + unit_cube.look_up(field, points + total)
         return total
 
     def on_grid(self, image: Tensor) -> Tensor:
         """Return where the voxels of `image` lie; a field of that size is not interpolated."""
-        return cube(image) + self._offset_on_grid(image)
+        return unit_cube.voxels(image) + self._offset_on_grid(image)
 
     def _offset_on_grid(self, image: Tensor) -> Tensor:
         last = self.fields[-1]
         if last.shape[2:] != image.shape[2:]:
-            return self.offset(cube(image).expand(len(last), -1, -1, -1, -1))
-        return last + Mapping(self.fields[:-1]).offset(cube(image) + last)
+            return self.offset(unit_cube.voxels(image).expand(len(last), -1, -1, -1, -1))
+        return last + Composition(self.fields[:-1]).offset(unit_cube.voxels(image) + last)
 
     def displacement(self, image: Tensor) -> Tensor:
         """Return how far the voxels of `image` move, (N, 3, D, H, W) in its voxels."""
-        return self._offset_on_grid(image) * _last_voxel(image)
+        return self._offset_on_grid(image) * unit_cube.lengths(image)
 
 
 class _Single(nn.Module):
     """One U-Net's displacement."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = TallUNet2()
+        self.net = TallUNet2(width)
 
-    def forward(self, a: Tensor, b: Tensor) -> Mapping:
-        return Mapping((self.net(a, b),))
+    def forward(self, a: Tensor, b: Tensor) -> Composition:
+        return Composition((self.net(a, b),))
 
 
 class _Half(nn.Module):
@@ -89,15 +76,15 @@ class _Half(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, a: Tensor, b: Tensor) -> Mapping:
+    def forward(self, a: Tensor, b: Tensor) -> Composition:
         return self.net(*(F.avg_pool3d(image, 2, ceil_mode=True) for image in (a, b)))
 
 
-def _two_steps(phi: nn.Module, psi: nn.Module, a: Tensor, b: Tensor) -> Mapping:
+def _two_steps(phi: nn.Module, psi: nn.Module, a: Tensor, b: Tensor) -> Composition:
     """Return what `phi` finds and then what `psi` finds with the moving image as `phi` left it."""
     first = phi(a, b)
-    second = psi(look_up(a, first.on_grid(a)), b)
-    return Mapping(first.fields + second.fields)
+    second = psi(unit_cube.look_up(a, first.on_grid(a)), b)
+    return Composition(first.fields + second.fields)
 
 
 class _Two(nn.Module):
@@ -108,11 +95,11 @@ class _Two(nn.Module):
         self.netPhi = phi
         self.netPsi = psi
 
-    def forward(self, a: Tensor, b: Tensor) -> Mapping:
+    def forward(self, a: Tensor, b: Tensor) -> Composition:
         return _two_steps(self.netPhi, self.netPsi, a, b)
 
 
-class UniGradICON(nn.Module):
+class UniGradICON(RegistrationNetwork):
     """The mapping of moving to fixed; 70,680,916 parameters.
 
     One call finds one direction. The other is a call with the images exchanged; both at once are a
@@ -121,24 +108,34 @@ class UniGradICON(nn.Module):
 
     Args:
         size: the cube's voxels, one number or one per axis; trained for 175.
+        width: features of the U-Nets' finest level; the others are multiples of it.
 
     Raises:
         RegRefineError: the size is too small.
     """
 
-    stride = 1
-
-    def __init__(self, size: int | Sequence[int] = 175) -> None:
+    def __init__(self, size: int | Sequence[int] = 175, width: int = 16) -> None:
         super().__init__()
         sizes = (size,) * 3 if isinstance(size, int) else tuple(size)
         if len(sizes) != 3 or min(sizes) < SMALLEST:
             raise RegRefineError(
                 f"unigradicon: size is one number or three, {SMALLEST} or more each, got {size}"
             )
-        self.size: Shape = sizes  # type: ignore[assignment]
-        quarter = _Two(_Half(_Single()), _Single())
-        self.netPhi = _Two(_Half(quarter), _Single())
-        self.netPsi = _Single()
+        self.size: Sizes = sizes  # type: ignore[assignment]
+        quarter = _Two(_Half(_Single(width)), _Single(width))
+        self.netPhi = _Two(_Half(quarter), _Single(width))
+        self.netPsi = _Single(width)
+
+    @classmethod
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the width that a file's shapes reveal."""
+        last = shapes.get("netPsi.net.lastConv.weight")
+        return {"width": last[1] - 2} if last else {}
+
+    @classmethod
+    def options_for(cls, shape: Sizes) -> dict[str, Any]:
+        """Return a cube of the training images' size, which need not be resampled then."""
+        return {"size": [max(n, SMALLEST) for n in shape]}
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
@@ -152,7 +149,7 @@ class UniGradICON(nn.Module):
             return image
         return F.interpolate(image, size=self.size, mode="trilinear", align_corners=False)
 
-    def mapping(self, moving: Tensor, fixed: Tensor) -> Mapping:
+    def mapping(self, moving: Tensor, fixed: Tensor) -> Composition:
         """Return the mapping of the cube; images (N, 1, *size)."""
         return _two_steps(self.netPhi, self.netPsi, moving, fixed)
 
@@ -165,11 +162,11 @@ class UniGradICON(nn.Module):
         mapping = self.mapping(moved, still)
         found = {f"u{k}": field for k, field in enumerate(mapping.fields, start=1)}
         found["flow"] = mapping.displacement(still)
-        found["warped"] = look_up(moved, mapping.on_grid(still), padding="zeros")
+        found["warped"] = unit_cube.look_up(moved, mapping.on_grid(still), padding="zeros")
         return found
 
-    @staticmethod
-    def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def rename(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the state of a .trch file, or of the whole published module, as this network's."""
         return {
             name.removeprefix("regis_net."): value

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from ..errors import RegRefineError
 from ..ops.warp import warp
+from .base import RegistrationNetwork, Shapes
 from .blocks.initial_weights import flow_head, sees_contrast, without_mean
 from .blocks.velocity import exponential, rescale
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
@@ -99,7 +98,7 @@ class _PoolingUNet(nn.Module):
         return x
 
 
-class VoxelMorph(nn.Module):
+class VoxelMorph(RegistrationNetwork):
     """The classic VoxelMorph, torch layout of voxelmorph 0.2; 327,331 parameters by default.
 
     Args:
@@ -253,7 +252,7 @@ class _StridedUNet(nn.Module):
         return x
 
 
-class VoxelMorphStrided(nn.Module):
+class VoxelMorphStrided(RegistrationNetwork):
     """VoxelMorph-2 of the TransMorph repository; 301,411 parameters.
 
     VoxelMorph-1 (274,387) is encoder (8, 32, 32, 32), decoder (32, 32, 32, 32, 32, 8, 8).
@@ -279,8 +278,3 @@ class VoxelMorphStrided(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
         return self.flow(self.unet_model(torch.cat([moving, fixed], dim=1))).to(moving.dtype)
-
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return flow and warped."""
-        flow = self(moving, fixed)
-        return {"flow": flow, "warped": warp(moving, flow)}

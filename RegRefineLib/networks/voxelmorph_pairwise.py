@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import integrate, warp
+from .base import RegistrationNetwork, Shapes
+from .blocks.initial_weights import near_zero
 
 
 class _Conv(nn.Module):
@@ -71,7 +73,7 @@ class _UNet(nn.Module):
         return self.out_layer(x)
 
 
-class VoxelMorphPairwise(nn.Module):
+class VoxelMorphPairwise(RegistrationNetwork):
     """VxmPairwise of voxelmorph 0.3.4; 105,017 parameters by default.
 
     Args:
@@ -89,13 +91,10 @@ class VoxelMorphPairwise(nn.Module):
         self.stride = 2 ** len(features)
         self.flow_layer = _Conv(3, 3, linear=True)
         self.model = _UNet(features)
-        nn.init.normal_(self.flow_layer.conv0.weight, std=1e-5)
-        nn.init.zeros_(self.flow_layer.conv0.bias)  # type: ignore[arg-type]
+        near_zero(self.flow_layer.conv0)
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the features that a file's shapes show."""
         pattern = r"model\.downsampling_conv_blocks\.\d+\.conv_block\.conv0\.weight"
         return {"features": [s[0] for n, s in shapes.items() if re.fullmatch(pattern, n)]}

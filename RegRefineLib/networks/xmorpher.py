@@ -20,26 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import to_exact, warp
+from .base import RegistrationNetwork, Shapes
 from .blocks.cross_window import CrossWindowAttention
+from .blocks.padding import to_multiples
+from .blocks.stochastic_depth import StochasticDepth
 from .blocks.swin import MLP
 from .blocks.velocity import in_full
 
 PATCH = 4
 Streams = tuple[Tensor, Tensor]  # each (N, D, H, W, C)
-
-
-class _DropPath(nn.Module):
-    """Leave a residual branch out at random, whole samples at a time, while training."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate
-        return x * kept / (1 - self.rate)
 
 
 class _Block(nn.Module):
@@ -51,7 +40,7 @@ class _Block(nn.Module):
         self.cross_attn = CrossWindowAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLP(channels, 4 * channels)
-        self.drop_path = _DropPath(drop)
+        self.drop_path = StochasticDepth(drop)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return the new (N, D, H, W, C) of `x`; the other stream goes in without a norm."""
@@ -68,7 +57,7 @@ class _Down(nn.Module):
         self.norm = nn.LayerNorm(2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _padded(x.permute(0, 4, 1, 2, 3), 2)
+        x = to_multiples(x.permute(0, 4, 1, 2, 3), (2, 2, 2))
         return self.norm(self.down_conv(x).permute(0, 2, 3, 4, 1))
 
 
@@ -116,7 +105,7 @@ class _PatchEmbedding(nn.Module):
         self.proj = nn.Conv3d(channels_in, channels, PATCH, stride=PATCH)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.proj(_padded(image, PATCH)).permute(0, 2, 3, 4, 1)
+        return self.proj(to_multiples(image, (PATCH,) * 3)).permute(0, 2, 3, 4, 1)
 
 
 class _Cross(nn.Module):
@@ -169,12 +158,6 @@ class _Cross(nn.Module):
         return self.reverse_patch_embedding(tokens.permute(0, 4, 1, 2, 3))
 
 
-def _padded(x: Tensor, multiple: int) -> Tensor:
-    """Return (N, C, D, H, W) with zeros at the end, up to multiples."""
-    ends = [p for n in reversed(x.shape[2:]) for p in (0, -n % multiple)]
-    return F.pad(x, ends) if any(ends) else x
-
-
 def _like(x: Tensor, skip: Tensor) -> Tensor:
     """Return (N, D, H, W, C) trilinearly at the size of `skip`."""
     if x.shape[1:4] == skip.shape[1:4]:
@@ -184,7 +167,7 @@ def _like(x: Tensor, skip: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 4, 1)
 
 
-class XMorpher(nn.Module):
+class XMorpher(RegistrationNetwork):
     """The cross-attention network; 15,093,891 parameters by default.
 
     Args:
@@ -213,9 +196,7 @@ class XMorpher(nn.Module):
                 module.complete = not released
 
     @classmethod
-    def infer(
-        cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that a file's shapes show."""
         first = shapes.get("swin.patch_embed.proj.weight")
         depths: list[int] = []

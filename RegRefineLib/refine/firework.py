@@ -10,10 +10,8 @@ best field is kept, the start included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from ..errors import RegRefineError, Stopped
 from ..inference.grid import network_grid
 from ..inference.load import PRECISIONS, split
 from ..job import Progress
+from ..networks.base import autocast
 from ..ops.warp import warp
 from ..pair import Pair, Refined, Report, compared
 
@@ -65,21 +64,21 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         Cancelled: the report callback dropped the run.
     """
     options, loaded = split(FiRework, settings, "firework")
-    following: Callable[..., Any] | None = getattr(loaded.network, "following", None)
-    if following is None:
+    if not loaded.network.recursive:
         raise RegRefineError(
             f"refinement firework: {settings['weights']} is of {type(loaded.network).__name__}, "
             "which cannot take a field; name weights of firework-vm or firework-tm"
         )
     network = loaded.network.to(pair.device)
-    grid = network_grid(pair.geometry, loaded.preprocessing, getattr(network, "stride", 1))
+    grid = network_grid(pair.geometry, loaded.preprocessing, network)
     moving, fixed = grid.both(pair)
     first = grid.own(start) if bool(start.any()) else None
     run = _Run(pair, start, options, report)
-    half = options.precision == "bfloat16"
-    low = torch.autocast(pair.device.type, torch.bfloat16) if half else nullcontext()
-    with torch.no_grad(), low:
-        for found in islice(following(moving, fixed, first), options.steps):
+    following = network.following(moving, fixed, first)
+    with torch.no_grad():
+        for _ in range(options.steps):
+            with autocast(pair.device, options.precision):
+                found = next(following)
             # what the network changed is brought to the pair's grid, so that a start finer than
             # the network's grid keeps its detail
             change = found if first is None else found - first
@@ -109,9 +108,8 @@ class _Run:
 
     def criterion(self, displacement: Tensor) -> float:
         """Return the similarity's loss of the moving image through a displacement."""
-        with torch.autocast(self.pair.device.type, enabled=False):
-            moved = warp(self.pair.moving, displacement)
-            return float(self.measure(self.pair.fixed, moved, self.mask))
+        moved = warp(self.pair.moving, displacement)
+        return float(self.measure(self.pair.fixed, moved, self.mask))
 
     def settle(self, displacement: Tensor) -> None:
         """Keep and report a step's field; say in `because` why the steps should end, if so."""

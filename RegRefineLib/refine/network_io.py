@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import registry
 from ..errors import RegRefineError, Stopped
 from ..inference.grid import NetworkGrid, network_grid
 from ..inference.load import split
 from ..job import Progress
-from ..losses.inverse_consistency import cube_points, gradicon_of_offsets, offset
+from ..losses.inverse_consistency import cube_points, gradicon_of_offsets
+from ..networks.base import RegistrationNetwork
 from ..ops.warp import resize, warp
 from ..pair import Pair, Refined, Report
 
@@ -77,13 +78,12 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         Cancelled: the report callback dropped the run.
     """
     options, loaded = split(NetworkIO, settings, "network-io")
-    stride, minimum = (getattr(loaded.network, name, 1) for name in ("stride", "minimum"))
-    grid = network_grid(pair.geometry, loaded.preprocessing, stride, minimum)
+    grid = network_grid(pair.geometry, loaded.preprocessing, loaded.network)
     return optimise(loaded.network, pair, grid, options, report)
 
 
 def optimise(
-    network: nn.Module, pair: Pair, grid: NetworkGrid, options: NetworkIO, report: Report
+    network: RegistrationNetwork, pair: Pair, grid: NetworkGrid, options: NetworkIO, report: Report
 ) -> Refined:
     """Return what a copy of `network` gives after the steps; `network` itself stays as it is.
 
@@ -119,9 +119,9 @@ class _Images:
     padded: tuple[int, int, int]
 
     @classmethod
-    def of(cls, pair: Pair, grid: NetworkGrid, network: nn.Module) -> _Images:
+    def of(cls, pair: Pair, grid: NetworkGrid, network: RegistrationNetwork) -> _Images:
         """Return the pair as `network` sees it, squeezed where it squeezes."""
-        squeezed: Callable[[Tensor], Tensor] = getattr(network, "squeezed", lambda image: image)
+        squeezed = network.squeezed
 
         def mask(given: Tensor | None) -> Tensor | None:
             return None if given is None else squeezed(grid.images(given))
@@ -139,20 +139,16 @@ class Found(NamedTuple):
     offset: Callable[[Tensor], Tensor]
 
 
-def find(network: nn.Module, moving: Tensor, fixed: Tensor) -> Found:
+def find(network: RegistrationNetwork, moving: Tensor, fixed: Tensor) -> Found:
     """Return what the network finds; images (1, 1, D, H, W) on its grid."""
-    find_mapping: Any = getattr(network, "mapping", None)
-    if find_mapping is not None:  # known between the voxels, and not only at them
-        mapping = find_mapping(moving, fixed)
-        return Found(mapping.displacement(fixed), mapping.offset)
-    displacement = network(moving, fixed)
-    return Found(displacement, offset(displacement))
+    mapping = network.mapping(moving, fixed)
+    return Found(mapping.displacement(fixed), mapping.offset)
 
 
 class _Objective:
     """The terms of L by name, and the displacement on the pair's grid that they are of."""
 
-    def __init__(self, network: nn.Module, images: _Images, options: NetworkIO) -> None:
+    def __init__(self, network: RegistrationNetwork, images: _Images, options: NetworkIO) -> None:
         self.network, self.images, self.options = network, images, options
         self.similarity = registry.find("similarity", options.similarity)
         self.generator = torch.Generator().manual_seed(options.seed)

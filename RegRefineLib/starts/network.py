@@ -9,7 +9,6 @@ lists written as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..inference.grid import NetworkGrid, network_grid
 from ..inference.load import PRECISIONS, load_named
 from ..job import Progress
 from ..memory import is_out_of_memory
+from ..networks.base import autocast
 from ..pair import Pair, Report
 from ..weights.catalogue import Preprocessing
 from ..weights.load import Loaded
@@ -40,23 +40,16 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     if precision not in PRECISIONS:
         raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
     network = loaded.network.to(pair.device)
-    half = precision == "bfloat16"
-    low = torch.autocast(pair.device.type, torch.bfloat16) if half else nullcontext()
-    if half and pair.device.type == "cpu":
+    if precision == "bfloat16" and pair.device.type == "cpu":
         said = "bfloat16 is for GPUs; most CPUs take far longer with it than with float32"
         report(Progress("start", message=said, warning=True))
     preprocessing = loaded.preprocessing
     while True:
-        grid = network_grid(
-            pair.geometry,
-            preprocessing,
-            getattr(network, "stride", 1),
-            getattr(network, "minimum", 1),
-        )
+        grid = network_grid(pair.geometry, preprocessing, network)
         report(Progress("start", message=_sentence(loaded, pair, grid)))
         try:
             moving, fixed = grid.both(pair)
-            with torch.no_grad(), low:
+            with torch.no_grad(), autocast(pair.device, precision):
                 found: Tensor = network(moving, fixed)
             return grid.displacement(found.to(pair.fixed.dtype))
         except (MemoryError, RuntimeError) as error:

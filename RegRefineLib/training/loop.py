@@ -11,32 +11,34 @@ started again gives the weights of one that was not: to the bit on a CPU, to rou
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import memory, registry
 from ..errors import RegRefineError, Stopped
+from ..io.paths import written_aside
 from ..job import Progress
 from ..losses.dice import warped_dice_loss
 from ..losses.smoothness import gradient_l2
+from ..networks.base import RegistrationNetwork, autocast
 from ..ops.warp import warp
 from ..pair import Report, ignore
 from .convolution import quick_convolutions
 from .log import Log, plot, rows
 from .recipe import Recipe
-from .source import Draw, Sample, Source
-from .stages import stages
+from .source import Draw, Sample, Source, sizes_of
 from .state import STATE, WEIGHTS, State
 from .validation import validate
 
-LOG, PICTURE = "log.csv", "log.png"
+LOG, PICTURE, ARGUMENTS = "log.csv", "log.png", "arguments.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class Run:
         minutes: save and end after so long, to go on another time; 0: at the last step.
         validation: pairs with labels that are registered at every save.
         report: called at every step; it may raise Stopped (save and end) or Cancelled.
+        arguments: JSON values to keep in the folder, from which the caller can make the same
+            recipe and pairs again (see `kept_arguments`).
     """
 
     device: str = "auto"
@@ -56,6 +60,7 @@ class Run:
     minutes: float = 0.0
     validation: Sequence[Sample] = ()
     report: Report = ignore
+    arguments: Mapping[str, Any] | None = None
 
 
 def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = None) -> Path:
@@ -71,12 +76,18 @@ def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = 
     run, folder = run or Run(), Path(folder)
     device = torch.device(memory.device(run.device))
     resumes = (folder / STATE).is_file()
+    recipe = recipe.completed(sizes_of(source.sample(0, device)))
     state = State(recipe, source, device, begins=not resumes)
     if resumes:
         warning = state.load(folder)
         if warning:
             run.report(Progress("train", message=warning, warning=True))
     _try_out(state, source, device)
+    if run.arguments is not None:
+        with written_aside(folder / ARGUMENTS) as aside:
+            aside.write_text(json.dumps(dict(run.arguments), indent=1), encoding="utf-8")
+    if state.step == recipe.steps:
+        run.report(Progress("train", message=_done(recipe)))
     log = Log(folder / LOG, state.step)
     ends = time.monotonic() + 60 * run.minutes if run.minutes else math.inf
     stopped = False
@@ -101,18 +112,45 @@ def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = 
     return folder / WEIGHTS
 
 
+def kept_arguments(folder: str | Path) -> dict[str, Any]:
+    """Return the `Run.arguments` of a folder's training, {} where there are none.
+
+    Raises:
+        RegRefineError: the file is damaged.
+    """
+    path = Path(folder) / ARGUMENTS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise RegRefineError(f"{path}: cannot be read ({error}); remove it") from error
+    if not isinstance(content, dict):
+        raise RegRefineError(f"{path}: does not hold arguments of a training; remove it")
+    return content
+
+
+def _done(recipe: Recipe) -> str:
+    return f"all {recipe.steps} steps are done; more of them continue (--set steps=...)"
+
+
 def _try_out(state: State, source: Source, device: torch.device) -> None:
     """Raise, before anything is written, where the network does not take the pairs."""
     recipe, sample = state.recipe, source.sample(0, device)
-    shape, stride = tuple(sample.fixed.shape[2:]), int(getattr(state.network, "stride", 1))
-    if any(n % stride for n in shape):
+    shape = sizes_of(sample)
+    if state.network.fitting(shape) != shape:
+        wanted, got = (" ".join(map(str, s)) for s in (state.network.fitting(shape), shape))
         raise RegRefineError(
-            f"shape: {recipe.network} as set takes multiples of {stride} voxels, got {shape}; give "
-            "other sizes, or fewer levels by network.encoder and network.decoder"
+            f"shape: {recipe.network} as set does not take {got} voxels; the next larger sizes "
+            f"that it takes are {wanted}"
         )
+    # the pass moves batch norm's statistics, which would differ in a run that was resumed
+    before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
     try:
         with torch.no_grad():
             loss(state.network, sample, recipe)
+            for name, buffer in state.network.named_buffers():
+                buffer.copy_(before[name])
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise RegRefineError(
@@ -147,12 +185,11 @@ def take_step(state: State, source: Source, device: torch.device) -> dict[str, f
     return {**means, "learning_rate": rate, "seconds": time.perf_counter() - started}
 
 
-def loss(network: nn.Module, sample: Sample, recipe: Recipe) -> dict[str, Tensor]:
+def loss(network: RegistrationNetwork, sample: Sample, recipe: Recipe) -> dict[str, Tensor]:
     """Return similarity, smoothness, dice_loss (if it counts) and total, weighted scalars."""
     device = sample.fixed.device
-    low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
-    with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
-        found = stages(network, sample.moving, sample.fixed, recipe.stages)
+    with autocast(device, recipe.precision_on(device.type)):
+        found = network.stages(sample.moving, sample.fixed, recipe.stages)
     measure = registry.find("similarity", recipe.similarity)
     zero = torch.zeros((), device=device)
     terms = {"similarity": zero, "smoothness": zero}

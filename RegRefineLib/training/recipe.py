@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, registry
 from ..errors import RegRefineError
+from ..networks.base import Sizes
+from ..weights import load
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -81,14 +83,34 @@ class Recipe:
             known = ", ".join(PRECISIONS)
             raise RegRefineError(f"precision: one of {known}, got {self.precision!r}")
 
+    def completed(self, shape: Sizes) -> Recipe:
+        """Return the recipe with the options that its network wants for images of `shape`.
+
+        Options that are given win, and so do those of the weights to begin with.
+        """
+        if self.begin_with:
+            return self
+        wanted = load.kind_of(self.network).options_for(shape)
+        return replace(self, options={**wanted, **self.options})
+
+    def precision_on(self, device: str) -> str:
+        """Return float32 or bfloat16, whichever the convolutions run in on a type of device."""
+        if self.precision != "auto":
+            return self.precision
+        return "bfloat16" if device == "cuda" else "float32"
+
     def to_json(self) -> str:
         """Return the recipe as a line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def differences(self, line: str) -> list[str]:
-        """Return the names of the settings that differ from those of a `to_json` line."""
+        """Return the names of the settings that differ from those of a `to_json` line.
+
+        The number of steps is not compared: a training may be prolonged.
+        """
         other, own = json.loads(line), json.loads(self.to_json())
-        return [f.name for f in fields(self) if other.get(f.name) != own[f.name]]
+        names = [f.name for f in fields(self) if f.name != "steps"]
+        return [name for name in names if other.get(name) != own[name]]
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""

@@ -26,6 +26,12 @@ class Sample:
     displacement: Tensor | None = None
 
 
+def sizes_of(sample: Sample) -> tuple[int, int, int]:
+    """Return the image sizes (D, H, W) of a pair."""
+    d, h, w = sample.fixed.shape[2:]
+    return d, h, w
+
+
 class Source(Protocol):
     """What the loop trains on.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import RegRefineError
 from ..io.paths import present, written_aside
-from ..networks.firework import FiReworkVM
-from ..networks.voxelmorph import VoxelMorph
+from ..networks.base import RegistrationNetwork
 from ..weights import load
 from ..weights.checkpoint import save
 from .recipe import Recipe, code_version
@@ -38,7 +37,7 @@ class State:
         self.preprocessing = dict(source.preprocessing)
         self.network = load.build(recipe.network, recipe.options).to(device).train()
         if recipe.begin_with and begins:
-            _begin(self.network, load.load(recipe.begin_with).network, recipe.begin_with)
+            _begin(self.network, recipe.begin_with)
         self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(),
@@ -80,7 +79,7 @@ class State:
             },
         }
         options = dict(self.recipe.options)
-        if hasattr(self.network, "following"):  # registers with as many steps as it was trained on
+        if self.network.recursive:  # it is to register with the steps that it was trained on
             options.setdefault("steps", self.recipe.stages)
         save(folder / WEIGHTS, self.mean, self.recipe.network, options, more)
         with written_aside(folder / STATE) as aside:  # last: what it says is there is there
@@ -102,32 +101,40 @@ class State:
                 f"{path}: was made with another {', '.join(differing)}; give the same, or train "
                 "into another folder"
             )
+        if content["step"] > self.recipe.steps:
+            raise RegRefineError(
+                f"steps: {content['step']} are done already in {folder}, got {self.recipe.steps}; "
+                "steps can be raised, or train into another folder"
+            )
         self.network.load_state_dict(content["network"])
         self.mean.load_state_dict(content["mean"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.step = content["step"]
+        return "; ".join(self._changes(content))
+
+    def _changes(self, content: dict[str, Any]) -> list[str]:
+        """Return in words what makes a continued training differ from an uninterrupted one."""
+        before, changes = json.loads(content["recipe"])["steps"], []
+        if before != self.recipe.steps:
+            changes.append(
+                f"steps are {self.recipe.steps} now and were {before}: from step {self.step} on "
+                "the learning rate is that of the new number"
+            )
         if content["code"] != code_version():
-            return (
+            changes.append(
                 f"the code changed since step {self.step} ({content['code']}, now "
                 f"{code_version()}); the weights may not come out as from one run"
             )
-        return ""
+        return changes
 
 
-def _begin(network: nn.Module, given: nn.Module, name: str) -> None:
-    """Give a network the weights of another of its kind, FiRework also those of a plain one."""
+def _begin(network: RegistrationNetwork, weights: str) -> None:
+    """Start a network from the weights of a model or a file."""
     try:
-        if isinstance(network, FiReworkVM) and isinstance(given, VoxelMorph):
-            if given.int_steps:
-                raise RegRefineError(
-                    f"begin_with: {name} integrates a velocity; FiRework begins with a displacement"
-                )
-            network.begin_as(given)
-        else:
-            network.load_state_dict(given.state_dict())
+        network.begin_with(load.load(weights).network)
     except RuntimeError as error:
         raise RegRefineError(
-            f"begin_with: {name} is of another network, or of other options; give the network "
+            f"begin_with: {weights} is of another network, or of other options; give the network "
             "the same (encoder, decoder, half_resolution ...)"
         ) from error
 

@@ -6,29 +6,30 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..metrics.jacobian import determinant, folds_percent
 from ..metrics.overlap import count_labels, dice, mean
+from ..networks.base import RegistrationNetwork
 from ..ops.warp import warp
 from .convolution import quick_convolutions
 from .source import Sample
-from .stages import stages
 
 
 @torch.no_grad()
-def validate(network: nn.Module, samples: Sequence[Sample], count: int) -> dict[str, float]:
+def validate(
+    network: RegistrationNetwork, samples: Sequence[Sample], count: int
+) -> dict[str, float]:
     """Return validation_dice and validation_folds_percent, means over the pairs.
 
     Args:
-        count: stages (see stages.stages); the last field is judged.
+        count: stages (see RegistrationNetwork.stages); the last field is judged.
     """
     metrics: dict[str, list[float]] = {"validation_dice": [], "validation_folds_percent": []}
     device = next(network.parameters()).device
     for sample in samples:
         moving, fixed = sample.moving.to(device), sample.fixed.to(device)
         with quick_convolutions(device):
-            displacement = stages(network, moving, fixed, count)[-1]
+            displacement = network.stages(moving, fixed, count)[-1]
         array = displacement[0].double().cpu().numpy()
         metrics["validation_folds_percent"].append(folds_percent(determinant(array)))
         if sample.moving_labels is not None and sample.fixed_labels is not None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pooch
-
 from ..errors import RegRefineError
+from ..io import paths
 from ..job import INTENSITIES
 
 FORMAT = 1  # of models.json
-CACHE_VARIABLE, FOLDER_VARIABLE = "REGREFINE_CACHE", "REGREFINE_MODELS"
+FOLDER_VARIABLE = "REGREFINE_MODELS"
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,12 @@ def folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where fetched weights are kept: $REGREFINE_CACHE/models, else the user's cache."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("regrefine")) / "models"
+    """Return where fetched weights are kept, a folder of the user's cache."""
+    return paths.cache_folder() / "models"
 
 
 def catalogue() -> dict[str, Model]:
-    """Return every model of models.json by name.
+    """Return every model of models.json by name; none where there is no such file (`missing`).
 
     Raises:
         RegRefineError: the file is damaged, or of a newer format than this version reads.
@@ -118,6 +117,17 @@ def catalogue() -> dict[str, Model]:
         raise RegRefineError(f"{path}: is damaged ({error}); install RegRefine anew") from error
 
 
+def missing() -> str:
+    """Return the sentence that there is no models.json, or "" where there is one."""
+    path = folder() / "models.json"
+    if path.is_file():
+        return ""
+    return (
+        f"{path}: there is no such file, so no models are known by name; install RegRefine anew, "
+        f"or set {FOLDER_VARIABLE} to the folder that holds it"
+    )
+
+
 def _model(name: str, values: Mapping[str, Any]) -> Model:
     preprocessing = Preprocessing.from_json(values.get("preprocessing", {}))
     return Model(**{**values, "name": name, "preprocessing": preprocessing})
@@ -127,10 +137,13 @@ def find_model(name: str) -> Model:
     """Return the model of that name.
 
     Raises:
-        RegRefineError: there is none; the message offers the nearest.
+        RegRefineError: there is none; the message offers the nearest, or says that the catalogue
+            is missing.
     """
     models = catalogue()
     if name not in models:
+        if missing():
+            raise RegRefineError(f"unknown model {name!r}; {missing()}")
         near = difflib.get_close_matches(name, models, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(models)}"
         raise RegRefineError(f"unknown model {name!r}; {hint}")

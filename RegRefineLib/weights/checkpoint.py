@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import RegRefineError
 from ..io.paths import present, written_aside
+from ..networks.base import RegistrationNetwork
 
 FORMAT = 1  # of the metadata in our own safetensors files
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params")
@@ -195,7 +196,7 @@ def _read_keras(path: Path) -> Checkpoint:
     return Checkpoint(state, config if isinstance(config, dict) else {})
 
 
-def fit(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+def fit(network: RegistrationNetwork, state: Mapping[str, Tensor], source: str | Path) -> None:
     """Load a state into a network, strictly: every name, every shape, every fixed table.
 
     Args:
@@ -204,8 +205,7 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> 
     Raises:
         RegRefineError: the state is another network's, or other options'.
     """
-    rename = getattr(type(network), "rename", None)
-    state = rename(state) if rename else dict(state)
+    state = network.rename(state)
     own = network.state_dict()
     missing = [n for n in own if n not in state]
     unknown = [n for n in state if n not in own]
@@ -232,7 +232,7 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> 
 
 def save(
     path: str | Path,
-    network: nn.Module,
+    network: RegistrationNetwork,
     name: str,
     options: Mapping[str, Any],
     more: Mapping[str, Any] | None = None,
@@ -247,4 +247,6 @@ def save(
     metadata |= {key: json.dumps(value) for key, value in (more or {}).items()}
     state = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
     with written_aside(path) as aside:
-        save_file(state, aside, metadata)
+        usual = aside.stat().st_mode
+        save_file(state, aside, metadata)  # gives the file to its owner alone
+        aside.chmod(usual)

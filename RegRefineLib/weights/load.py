@@ -11,12 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import Any, cast
 
 from ..errors import RegRefineError
 from ..io.paths import present
+from ..networks.base import RegistrationNetwork
 from ..registry import find
 from .catalogue import Preprocessing, catalogue, find_model, local_file, recognised
 from .checkpoint import Checkpoint, description, fit, read
@@ -27,7 +26,7 @@ from .store import sha256, verify
 class Loaded:
     """A network with its weights, in evaluation mode, and what its images must be like."""
 
-    network: nn.Module
+    network: RegistrationNetwork
     preprocessing: Preprocessing
     source: str
 
@@ -95,8 +94,7 @@ def _load(
     name = network or stated.get("network")
     if name is None:
         raise RegRefineError(f"{path}: does not say which network it is of; name the network")
-    kind = find("network", name)
-    inferred = _inferred(kind, checkpoint)
+    inferred = _inferred(kind_of(name), checkpoint)
     built = build(name, {**inferred, **stated.get("options", {}), **options})
     fit(built, checkpoint.state, path)
     if preprocessing is None:
@@ -134,26 +132,33 @@ def _stated(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise RegRefineError(f"{path}: its description is damaged ({error})") from error
 
 
-def _inferred(kind: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the options that the names and shapes of a file's tensors show, if any can."""
-    if not hasattr(kind, "infer"):
-        return {}
-    rename = getattr(kind, "rename", dict)
-    shapes = {name: tuple(t.shape) for name, t in rename(checkpoint.state).items()}
+def _inferred(kind: type[RegistrationNetwork], checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the options that the names and shapes of a file's tensors reveal, if any do."""
+    shapes = {name: tuple(t.shape) for name, t in kind.rename(checkpoint.state).items()}
     try:
-        found: dict[str, Any] = kind.infer(shapes, checkpoint.config)
+        found = kind.infer(shapes, checkpoint.config)
     except (KeyError, IndexError, StopIteration):  # another network's names; `fit` will say so
         return {}
     return {option: value for option, value in found.items() if value not in ([], ())}
 
 
-def build(name: str, options: Mapping[str, Any]) -> nn.Module:
+def kind_of(name: str) -> type[RegistrationNetwork]:
+    """Return the class of a registry row.
+
+    Raises:
+        RegRefineError: no such network.
+    """
+    kind: Any = find("network", name)
+    return cast(type[RegistrationNetwork], kind)
+
+
+def build(name: str, options: Mapping[str, Any]) -> RegistrationNetwork:
     """Return the network of a registry row with constructor options, weights as at birth.
 
     Raises:
         RegRefineError: no such network, an unknown option, or one of the wrong kind.
     """
-    kind = find("network", name)
+    kind = kind_of(name)
     known = [p for p in inspect.signature(kind).parameters]
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -161,7 +166,7 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
             f"network {name}: unknown option {', '.join(unknown)}; known: {', '.join(known)}"
         )
     try:
-        built: nn.Module = kind(**options)
+        built: RegistrationNetwork = kind(**options)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise RegRefineError(
             f"network {name}: options {dict(options)} do not work: {error}"

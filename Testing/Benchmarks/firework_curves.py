@@ -36,7 +36,6 @@ from RegRefineLib.training.convolution import quick_convolutions
 from RegRefineLib.training.loop import Run, train
 from RegRefineLib.training.pack import Pack
 from RegRefineLib.training.recipe import Recipe
-from RegRefineLib.training.stages import stages
 from RegRefineLib.training.state import WEIGHTS
 from RegRefineLib.weights.load import load
 
@@ -85,7 +84,7 @@ def curves(network: torch.nn.Module, pack: Pack) -> list[dict[str, Any]]:
         moving, fixed = pack.images[one][None, None], pack.images[other][None, None]
         labels = pack.labels[other], pack.labels[one]
         with quick_convolutions(torch.device("cpu")):
-            found = stages(network, moving, fixed, LONGEST)
+            found = network.stages(moving, fixed, LONGEST)
         pair, after = Pair(fixed, moving, grid), {}
         for n in REG_TTR_AFTER:
             with torch.enable_grad():

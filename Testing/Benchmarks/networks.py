@@ -15,12 +15,12 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from RegRefineLib import memory
+from RegRefineLib.networks.base import autocast
 from RegRefineLib.registry import NETWORKS
 from RegRefineLib.weights.load import build
 
@@ -37,19 +37,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def next_multiple(n: int, step: int, least: int) -> int:
-    return -(-max(n, least) // step) * step
-
-
-def padded(network: torch.nn.Module, shape: list[int]) -> list[int]:
-    """Return the sizes padded to what the network takes."""
-    per_axis = []
-    for attribute in ("stride", "minimum"):
-        value = getattr(network, attribute, 1)
-        per_axis.append([value] * 3 if isinstance(value, int) else list(value))
-    return [next_multiple(n, *each) for n, *each in zip(shape, *per_axis, strict=True)]
-
-
 def measure(arguments: argparse.Namespace) -> None:
     """Print one row, or why there is none."""
     name, options = arguments.names[0], json.loads(arguments.options)
@@ -59,15 +46,15 @@ def measure(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     device = "cuda" if arguments.cuda else "cpu"
     network = build(name, options).eval().to(device)
-    images = [torch.rand(1, 1, *padded(network, arguments.shape), device=device) for _ in range(2)]
+    shape = network.fitting(tuple(arguments.shape))
+    images = [torch.rand(1, 1, *shape, device=device) for _ in range(2)]
     if arguments.channels_last:
         network = network.to(memory_format=torch.channels_last_3d)
         images = [image.to(memory_format=torch.channels_last_3d) for image in images]
-    low = torch.autocast(device, torch.bfloat16)
     memory.start_counting(device)
     begun, begun_cpu = time.perf_counter(), time.process_time()
     try:
-        with torch.no_grad(), low if arguments.precision == "bfloat16" else nullcontext():
+        with torch.no_grad(), autocast(torch.device(device), arguments.precision):
             network(*images)
         if arguments.cuda:
             torch.cuda.synchronize()

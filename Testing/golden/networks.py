@@ -146,15 +146,13 @@ def build(kind: Kind, golden: Golden, state: dict[str, Tensor]) -> nn.Module:
     module, _, name = kind.target.partition(":")
     cls = getattr(importlib.import_module(f"RegRefineLib.{module}"), name)
     network = cls(**kind.options(golden))
-    if hasattr(cls, "rename"):
-        state = cls.rename(state)
+    state = cls.rename(state)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a shape differs; say it on one line
         raise ValueError(" ".join(str(error).split())) from error
     unfilled = {str(n) for n, *_ in golden.meta.get("not_filled", [])}
-    if hasattr(cls, "rename"):
-        unfilled |= set(cls.rename({n: torch.zeros(0) for n in unfilled}))
+    unfilled |= set(cls.rename({n: torch.zeros(0) for n in unfilled}))
     missing = sorted(set(missing) - unfilled)
     if missing or unexpected:
         raise ValueError(f"names differ: missing {missing[:4]}, unknown {list(unexpected)[:4]}")

@@ -5,14 +5,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pooch
 import pytest
 from support.paths import ROOT
 
+from RegRefineLib import cli
 from RegRefineLib.errors import RegRefineError
+from RegRefineLib.io import paths
 from RegRefineLib.job import INTENSITIES
 from RegRefineLib.registry import NETWORKS
 from RegRefineLib.weights import catalogue as module
 from RegRefineLib.weights.catalogue import Preprocessing, catalogue, find_model, status
+from RegRefineLib.weights.load import locate
 
 MODELS = ROOT / "models"
 SCHEMA = json.loads((MODELS / "models.schema.json").read_text())
@@ -23,7 +27,7 @@ KINDS = {"string": str, "number": (int, float), "object": dict, "array": list, "
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(module.FOLDER_VARIABLE, str(tmp_path))
-    monkeypatch.setenv(module.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "models.json"
 
 
@@ -95,6 +99,26 @@ def test_a_newer_format_is_refused(models: Path) -> None:
     models.write_text(json.dumps({"format": 99, "models": {}}))
     with pytest.raises(RegRefineError, match="newer than this version"):
         catalogue()
+
+
+def test_a_missing_catalogue_is_said(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["models", "list"], ["models", "verify", "unigradicon"]):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert f"{models}: there is no such file" in error
+        assert module.FOLDER_VARIABLE in error
+    with pytest.raises(RegRefineError, match=r"unknown model 'unigradicon'; .*no such file"):
+        locate("unigradicon")
+
+
+def test_downloads_are_kept_where_the_user_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(tmp_path))
+    assert paths.cache_folder() == tmp_path
+    assert module.cache_folder() == tmp_path / "models"
+    monkeypatch.delenv(paths.CACHE_VARIABLE)
+    assert paths.cache_folder() == Path(pooch.os_cache("regrefine"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1, "models": {"m": {"help": "x"}}}'])

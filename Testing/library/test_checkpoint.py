@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from RegRefineLib.errors import RegRefineError
+from RegRefineLib.networks.transmorph import TransMorph
 from RegRefineLib.networks.voxelmorph import VoxelMorph
 from RegRefineLib.weights.checkpoint import description, fit, read, save
 
@@ -167,9 +168,7 @@ def test_other_options_weights_are_refused_by_shape(network: VoxelMorph) -> None
 
 
 def test_another_window_of_the_same_size_is_noticed() -> None:
-    from RegRefineLib.networks.blocks.swin import WindowAttention
-
-    one, other = WindowAttention(4, (1, 2, 3), 2), WindowAttention(4, (3, 2, 1), 2)
+    one, other = (TransMorph("tiny", window) for window in ((1, 2, 3), (3, 2, 1)))
     with pytest.raises(RegRefineError, match="another window"):
         fit(one, other.state_dict(), "w.pth")
 

@@ -163,11 +163,6 @@ def test_the_indexes_are_those_of_pip_and_then_the_public_one(
     assert packages.configured().addresses[0] == "https://c.invalid/simple"
 
 
-def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(packages.CACHE_VARIABLE, str(tmp_path))
-    assert packages.cache_folder() == tmp_path
-
-
 def write_tar(path: Path) -> None:
     with tarfile.open(path, "w:gz") as archive:
         entry = tarfile.TarInfo("scans-1.0/tests/head.nii.gz")

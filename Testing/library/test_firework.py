@@ -165,7 +165,7 @@ def test_it_begins_as_the_cascade_of_a_plain_network() -> None:
     torch.manual_seed(0)
     plain = lively(VoxelMorph(**SMALL), "flow")
     network = FiReworkVM(steps=2, **SMALL).eval()
-    network.begin_as(plain)
+    network.begin_with(plain)
     moving, fixed = torch.rand(2, 1, 1, 16, 16, 16)
     with torch.no_grad():
         first = plain(moving, fixed)

@@ -111,7 +111,7 @@ def test_a_start_finer_than_the_network_s_grid_keeps_its_detail(
 def test_a_field_goes_to_the_network_s_grid_and_back(orientation: str | None) -> None:
     affine = np.diag([1.0, 1.5, 2.0, 1.0])
     geometry = Geometry((7, 12, 9), affine)
-    grid = network_grid(geometry, Preprocessing(orientation=orientation), 4)
+    grid = network_grid(geometry, Preprocessing(orientation=orientation), FiReworkVM(**SMALL))
     field = torch.randn((1, 3, 7, 12, 9))
     own = grid.own(field)
     assert all(n % 4 == 0 for n in own.shape[2:])

@@ -11,8 +11,9 @@ from RegRefineLib import registry
 from RegRefineLib.errors import Cancelled, RegRefineError, Stopped
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.inference.grid import network_grid
+from RegRefineLib.networks.base import RegistrationNetwork
 from RegRefineLib.networks.rdp import RDP
-from RegRefineLib.networks.unigradicon import Mapping
+from RegRefineLib.networks.unigradicon import Composition
 from RegRefineLib.ops.warp import warp
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.network_io import NetworkIO, find, gradicon, optimise, refine
@@ -23,7 +24,7 @@ from RegRefineLib.weights.checkpoint import save
 SHAPE = (16, 16, 16)
 
 
-class Shifting(nn.Module):
+class Shifting(RegistrationNetwork):
     """A shift learnt as three weights, with a batch norm that changes nothing."""
 
     stride = 8
@@ -45,8 +46,8 @@ class Squeezing(Shifting):
     def squeezed(self, image: torch.Tensor) -> torch.Tensor:
         return nn.functional.interpolate(image, size=(12, 12, 12), mode="trilinear")
 
-    def mapping(self, moving: torch.Tensor, fixed: torch.Tensor) -> Mapping:
-        return Mapping((super().forward(moving, fixed) / 11,))
+    def mapping(self, moving: torch.Tensor, fixed: torch.Tensor) -> Composition:
+        return Composition((super().forward(moving, fixed) / 11,))
 
 
 def blob(*centre: float, width: float = 3.0) -> torch.Tensor:
@@ -66,8 +67,8 @@ def other() -> Pair:
     return Pair(blob(6, 9, 8), blob(9, 6, 7), Geometry(SHAPE, np.eye(4)))
 
 
-def run(network: nn.Module, pair: Pair, report=ignore, **settings):
-    grid = network_grid(pair.geometry, Preprocessing(), getattr(network, "stride", 1))
+def run(network: RegistrationNetwork, pair: Pair, report=ignore, **settings):
+    grid = network_grid(pair.geometry, Preprocessing(), network)
     return optimise(network, pair, grid, NetworkIO(**settings), report)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from math import lcm
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,17 @@ import pytest
 import torch
 from torch import nn
 
+from RegRefineLib import cli
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.inference import load as inference
+from RegRefineLib.networks.base import RegistrationNetwork
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.registry import NETWORKS, find
 from RegRefineLib.starts import network as start
+from RegRefineLib.training.recipe import Recipe
+from RegRefineLib.training.state import WEIGHTS
 from RegRefineLib.weights.catalogue import Preprocessing
-from RegRefineLib.weights.load import Loaded, build
+from RegRefineLib.weights.load import Loaded, build, load
 
 NARROW = {"encoder": [4, 4, 4, 4], "decoder": [4, 4, 4, 4, 4]}
 # the smallest that each constructor offers; a row that is not here is tested as it comes
@@ -33,7 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lapwarp": {"start_channel": 4},
     "memwarp": {"start_channel": 4, "hidden": 8},
     "corrmlp": {"encoder_channels": 4, "decoder_channels": 4},
-    "unigradicon": {"size": 66},
+    "unigradicon": {"size": 66, "width": 2},
     "firework-vm": {**NARROW, "steps": 2},
     "firework-tm": {"size": "tiny", "window": [2, 2, 2], "steps": 1},
 }
@@ -70,19 +76,9 @@ PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
 SHAPES = [(17, 20, 23), (18, 33, 21), (35, 19, 30), (16, 27, 22)]
 
 
-def small(name: str) -> nn.Module:
+def small(name: str) -> RegistrationNetwork:
     torch.manual_seed(0)
     return build(name, SMALL.get(name, {}))
-
-
-def sizes(network: nn.Module) -> tuple[int, int, int]:
-    """The smallest sizes above 8 voxels that the network takes."""
-    found = []
-    for attribute in ("stride", "minimum"):
-        value = getattr(network, attribute, 1)
-        found.append([value] * 3 if isinstance(value, int) else list(value))
-    steps, least = found
-    return tuple(-(-max(n, 16) // s) * s for s, n in zip(steps, least, strict=True))  # type: ignore[return-value]
 
 
 def pair_of(shape: tuple[int, int, int]) -> Pair:
@@ -97,7 +93,7 @@ def test_a_network_runs_learns_and_tells_moving_from_fixed(name: str) -> None:
     for parameter in network.parameters():
         if not bool(parameter.any()):  # heads that begin at zero
             nn.init.normal_(parameter, std=0.1)
-    shape = sizes(network)
+    shape = network.fitting((16, 16, 16))
     moving, fixed = torch.rand(2, 1, 1, *shape)
     displacement = network(moving, fixed)
     assert tuple(displacement.shape) == (1, 3, *shape)
@@ -109,6 +105,53 @@ def test_a_network_runs_learns_and_tells_moving_from_fixed(name: str) -> None:
     assert any(bool(g.any()) for g in gradients)
     with torch.no_grad():
         assert not torch.equal(displacement, network(fixed, moving))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_derives_from_the_contract(name: str) -> None:
+    kind = find("network", name)
+    assert issubclass(kind, RegistrationNetwork)
+    hints = {n for c in kind.__mro__ if issubclass(c, RegistrationNetwork) for n in vars(c)}
+    public = {n for n in hints if not n.startswith("_")} - set(vars(RegistrationNetwork))
+    # what only the golden files and the network itself ask
+    assert public <= {"velocity", "displacement", "low_resolution", "band_limited", "error"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_command_trains_a_step_through_the_registry_alone(name: str, tmp_path: Path) -> None:
+    options = [f"network.{n}={json.dumps(v)}" for n, v in SMALL.get(name, {}).items()]
+    settings = [word for option in [*options, "steps=1", "stages=1"] for word in ("--set", option)]
+    sizes = ["32", "32", "32" if "tm" in name or name == "transmorph" else "16"]
+    words = ["train", str(tmp_path), "--network", name, "--shape", *sizes, "--noise"]
+    assert cli.main([*words, "--device", "cpu", *settings]) == 0
+    trained = load(str(tmp_path / WEIGHTS)).network
+    torch.manual_seed(Recipe().seed)
+    born = build(name, SMALL.get(name, {})).state_dict()
+    moved = [n for n, t in trained.named_parameters() if not torch.equal(t, born[n])]
+    assert moved
+    pair = pair_of((32, 32, int(sizes[2])))
+    with torch.no_grad():
+        found = trained(pair.moving, pair.fixed)
+    assert tuple(found.shape) == (1, 3, *pair.moving.shape[2:])
+    assert bool(torch.isfinite(found).all())
+
+
+def test_options_for_the_images_are_filled_in_and_given_ones_win() -> None:
+    unet = Recipe(network="transmorph").completed((160, 192, 224))
+    assert unet.options == {"window": [5, 6, 7]}
+    assert unet.completed((32, 32, 32)).options == unet.options
+    small = Recipe(network="firework-tm", options={"size": "tiny"}).completed((32, 64, 96))
+    assert small.options == {"size": "tiny", "window": [2, 2, 3]}
+    assert Recipe(network="unigradicon").completed((32, 80, 16)).options == {"size": [65, 80, 65]}
+    assert Recipe(network="voxelmorph").completed((32, 32, 32)).options == {}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_tiniest_image_goes(name: str) -> None:
+    network = small(name).eval()
+    image = torch.rand(1, 1, *network.fitting((1, 1, 1)))
+    with torch.no_grad():
+        assert bool(torch.isfinite(network(image, image)).all())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -140,7 +183,7 @@ def test_options_are_read_from_a_files_shapes(name: str) -> None:
     with torch.device("meta"):
         state = build(name, SMALL.get(name, {})).state_dict()
         shapes = {n: tuple(t.shape) for n, t in state.items()}
-        shown = kind.infer(shapes, {}) if hasattr(kind, "infer") else {}
+        shown = kind.infer(shapes, {})
         stated = {k: v for k, v in SMALL.get(name, {}).items() if k in UNSEEN or not shown}
         again = build(name, {**shown, **stated}).state_dict()
     assert {n: tuple(t.shape) for n, t in again.items()} == shapes
@@ -149,7 +192,7 @@ def test_options_are_read_from_a_files_shapes(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_stride_is_one_number_or_three(name: str) -> None:
     with torch.device("meta"):
-        stride = getattr(build(name, SMALL.get(name, {})), "stride", 1)
+        stride = build(name, SMALL.get(name, {})).stride
     numbers = [stride] * 3 if isinstance(stride, int) else list(stride)
     assert len(numbers) == 3
     assert lcm(*numbers) <= 64

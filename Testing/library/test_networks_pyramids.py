@@ -14,7 +14,8 @@ from RegRefineLib.networks.corrmlp import CorrMLP
 from RegRefineLib.networks.lapwarp import LapWarp
 from RegRefineLib.networks.memwarp import MemWarp
 from RegRefineLib.networks.rdp import RDP
-from RegRefineLib.networks.unigradicon import Mapping, UniGradICON, cube
+from RegRefineLib.networks.unigradicon import Composition, UniGradICON
+from RegRefineLib.ops.unit_cube import voxels
 
 SMALL = {
     RDP: {"channels": 2},
@@ -200,13 +201,13 @@ def constant(value: float, size: int = 4) -> torch.Tensor:
 
 def test_mappings_compose_from_the_last_field_to_the_first():
     image = torch.zeros(1, 1, 4, 4, 4)
-    mapping = Mapping((constant(0.1), constant(0.2, size=2), constant(-0.05)))
-    assert torch.allclose(mapping.on_grid(image), cube(image) + 0.25, atol=1e-6)
+    mapping = Composition((constant(0.1), constant(0.2, size=2), constant(-0.05)))
+    assert torch.allclose(mapping.on_grid(image), voxels(image) + 0.25, atol=1e-6)
     assert torch.allclose(mapping.displacement(image), torch.tensor(0.75), atol=1e-6)
     # a scaling about the origin, then a shift: not the same as the shift first
-    scaling = cube(image) * 0.5
-    shift_first = Mapping((scaling, constant(0.1)))
-    scaling_first = Mapping((constant(0.1), scaling))
+    scaling = voxels(image) * 0.5
+    shift_first = Composition((scaling, constant(0.1)))
+    scaling_first = Composition((constant(0.1), scaling))
     origin = torch.zeros(1, 3, 1, 1, 1)
     assert torch.allclose(shift_first(origin), torch.tensor(0.15), atol=1e-6)
     assert torch.allclose(scaling_first(origin), torch.tensor(0.1), atol=1e-6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,6 @@ from RegRefineLib.training.log import rows
 from RegRefineLib.training.loop import LOG, PICTURE, Run, loss, train
 from RegRefineLib.training.recipe import Recipe
 from RegRefineLib.training.source import Draw, Sample
-from RegRefineLib.training.stages import stages
 from RegRefineLib.training.state import STATE, WEIGHTS
 from RegRefineLib.training.synthetic import Synthesis, SyntheticPairs, flowed, random_velocity
 from RegRefineLib.training.validation import validate
@@ -163,7 +164,7 @@ def test_the_loss_is_the_sum_over_both_stages() -> None:
     sample = PAIRS.sample(0, CPU)
     recipe = dataclasses.replace(TINY, smooth_weight=2.0)
     terms = loss(network, sample, recipe)
-    fields = stages(network, sample.moving, sample.fixed, 2)
+    fields = network.stages(sample.moving, sample.fixed, 2)
     similarity = sum(local_ncc(sample.fixed, warp(sample.moving, u)) for u in fields)
     smoothness = sum(2 * gradient_l2(u) for u in fields)
     labels = (sample.fixed_labels, sample.moving_labels)
@@ -199,7 +200,7 @@ def test_a_plain_network_is_cascaded_on_its_own_output() -> None:
     network = VoxelMorph(**SMALL)
     nn.init.normal_(network.flow.weight, std=0.05)
     sample = PAIRS.sample(1, CPU)
-    first, second = stages(network, sample.moving, sample.fixed, 2)
+    first, second = network.stages(sample.moving, sample.fixed, 2)
     assert torch.equal(first, network(sample.moving, sample.fixed))
     more = network(warp(sample.moving, first), sample.fixed)
     assert torch.allclose(second, more + warp(first, more, padding="border"), atol=1e-5)
@@ -300,6 +301,40 @@ def test_a_folder_of_another_training_is_left_alone(whole: Path) -> None:
     assert (whole / STATE).read_bytes() == before
 
 
+def test_steps_can_be_raised_but_not_undone(tmp_path: Path) -> None:
+    train(TINY, PAIRS, tmp_path, Run("cpu"))
+    heard: list[Progress] = []
+    longer = dataclasses.replace(TINY, steps=8)
+    train(longer, PAIRS, tmp_path, Run("cpu", report=heard.append))
+    assert "steps are 8 now and were 6: from step 6 on" in heard[0].message
+    record = rows(tmp_path / LOG)
+    assert [row["step"] for row in record] == list(range(8))
+    assert record[-1]["learning_rate"] == pytest.approx(longer.rate(7))
+    with pytest.raises(RegRefineError, match="steps: 8 are done already"):
+        train(TINY, PAIRS, tmp_path, Run("cpu"))
+
+
+def test_batch_norm_resumes_to_the_bit_too(tmp_path: Path) -> None:
+    recipe = Recipe(network="lapwarp", options={"start_channel": 2}, steps=2, stages=1)
+    pairs = SyntheticPairs(Synthesis(shape=(16, 16, 8), labels=4))
+    train(recipe, pairs, tmp_path / "one", Run("cpu"))
+    train(recipe, pairs, tmp_path / "two", Run("cpu", report=after(0, Stopped)))
+    train(recipe, pairs, tmp_path / "two", Run("cpu"))
+    assert same(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
+def test_files_have_the_usual_mode(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        train(dataclasses.replace(TINY, steps=1), PAIRS, tmp_path, Run("cpu", arguments={"a": 1}))
+    finally:
+        os.umask(before)
+    modes = {p.name: oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()}
+    assert set(modes) == {STATE, WEIGHTS, LOG, PICTURE, "arguments.json"}
+    assert set(modes.values()) == {"0o640"}
+
+
 def test_a_damaged_state_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"PK\x03\x04 not a state")
     with pytest.raises(RegRefineError, match="is damaged"):
@@ -310,7 +345,8 @@ def test_changed_code_is_a_warning(whole: Path, monkeypatch: pytest.MonkeyPatch)
     heard: list[Progress] = []
     monkeypatch.setattr(state_file, "code_version", lambda: "0.2.0+other")
     train(TINY, PAIRS, whole, Run("cpu", report=heard.append))
-    assert [p.warning for p in heard] == [True]
+    assert [p.warning for p in heard] == [True, False]
+    assert "all 6 steps are done" in heard[1].message
     assert "the code changed since step 6" in heard[0].message
 
 

@@ -104,6 +104,33 @@ def test_the_command_trains_on_random_shapes_and_goes_on(
     assert "made with another learning_rate" in capsys.readouterr().err
 
 
+def test_the_folder_alone_continues_its_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)  # files are given by relative paths
+    files = [Path(name).name for name in names(folder, "-labels")]
+    run = str(folder / "run")
+    words = ["train", run, *TINY, "--labels", *files, "--hold-out", "1", "--set", "pairs.noise=0.1"]
+    assert cli.main([*words, "--minutes", "1e-9"]) == 0
+    monkeypatch.chdir(folder.parent)
+    log = folder / "run" / "log.csv"
+    assert len(rows(log)) == 1
+    assert cli.main(["train", run, "--device", "cpu"]) == 0
+    assert len(rows(log)) == 2
+    assert cli.main(["train", run, "--device", "cpu"]) == 0
+    assert "all 2 steps are done" in capsys.readouterr().out
+    assert cli.main(["train", run, "--device", "cpu", "--set", "steps=3"]) == 0
+    assert "steps are 3 now and were 2" in capsys.readouterr().err
+    assert len(rows(log)) == 3
+    assert cli.main(["train", run, "--device", "cpu"]) == 0  # the raised number is kept
+    assert "all 3 steps are done" in capsys.readouterr().out
+    assert cli.main(["train", run, "--device", "cpu", "--hold-out", "0"]) == 2
+    assert "another the pairs" in capsys.readouterr().err
+    (folder / "run" / "arguments.json").write_text("{")
+    assert cli.main(["train", run, "--device", "cpu"]) == 2
+    assert "arguments.json: cannot be read" in capsys.readouterr().err
+
+
 def test_weights_trained_on_files_say_what_images_they_want(folder: Path) -> None:
     words = ["--labels", *names(folder, "-labels"), "--hold-out", "1"]
     assert cli.main(["train", str(folder / "run"), *TINY, *words]) == 0

@@ -83,7 +83,10 @@ def test_the_command_trains_on_noise(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--shape", "10", "8", "8"], "multiples of 4 voxels"),
+        (
+            ["--shape", "10", "8", "8"],
+            "does not take 10 8 8 voxels; the next larger sizes",
+        ),
         (["--set", "network.channels=3"], "cannot be trained on these pairs"),
         (["--set", "pairs.largest=1e6"], "half of the mean side"),
         (["--set", "dice_weight=1"], "the pairs have no labels"),

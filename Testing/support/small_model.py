@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from RegRefineLib.io import paths
 from RegRefineLib.weights import catalogue
 
 SMALL = {"encoder": [2, 3], "decoder": [3, 3, 2]}
@@ -32,7 +33,7 @@ def digest(content: bytes) -> str:
 def use_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have models and the cache lie in `root`."""
     monkeypatch.setenv(catalogue.FOLDER_VARIABLE, str(root / "models"))
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(root / "cache"))
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(root / "cache"))
     (root / "models").mkdir()
 
 

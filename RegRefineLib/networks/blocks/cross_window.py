@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .padding import to_multiples
+
 WINDOW = 2
 MISSED = (2, 0, 2)  # of 3x3x3 neighbours; the published program leaves this one empty
 BYTES = 2**26  # of keys and values gathered at a time
@@ -35,10 +37,10 @@ class CrossWindowAttention(nn.Module):
         """Return what `x` (N, D, H, W, C) finds in `other`, of the same shape."""
         d, h, w = x.shape[1:4]
         window = (min(WINDOW, d), min(WINDOW, h), min(WINDOW, w))
-        query = self.q(_to_multiples(x, window))
+        query = self.q(to_multiples(x, window, first=1))
         # every voxel outside is a zero token, whose key and value are the bias
         around = [p for n in reversed(window) for p in (n, n)]
-        keys = self.kv(F.pad(_to_multiples(other, window), (0, 0, *around)))
+        keys = self.kv(F.pad(to_multiples(other, window, first=1), (0, 0, *around)))
         slabs = query.shape[1] // window[0]
         # the same tokens are gathered 27 times over: a few slabs of windows at a time
         step = max(1, BYTES // (4 * 27 * max(1, keys[:, : window[0]].numel())))
@@ -75,9 +77,3 @@ class CrossWindowAttention(nn.Module):
         found = F.scaled_dot_product_attention(q.transpose(1, 2), k, v).transpose(1, 2)
         found = found.reshape(n, *counts, a, b, e, c).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return found.reshape(n, d, h, w, c)
-
-
-def _to_multiples(x: Tensor, window: tuple[int, int, int]) -> Tensor:
-    """Return (N, D, H, W, C) with zeros at the end, up to whole windows."""
-    ends = [p for n, m in zip(x.shape[3:0:-1], reversed(window), strict=True) for p in (0, -n % m)]
-    return F.pad(x, (0, 0, *ends)) if any(ends) else x

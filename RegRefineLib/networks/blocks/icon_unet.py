@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from .velocity import in_full
 
-DOWN = (2, 16, 32, 64, 256, 512)
-UP_IN = (48, 96, 192, 512, 512)
-UP_OUT = (16, 32, 64, 128, 256)
+# features of the levels, finest first, over those of the finest (16 as published)
+DOWN = (1, 2, 4, 16, 32)
+UP_IN = (3, 6, 12, 32, 32)
+UP_OUT = (1, 2, 4, 8, 16)
 
 
 def _fit(x: Tensor, channels: int) -> Tensor:
@@ -30,19 +31,25 @@ def _fit(x: Tensor, channels: int) -> Tensor:
 
 
 class TallUNet2(nn.Module):
-    """Two images (N, 1, D, H, W) -> a displacement (N, 3, D, H, W) in units of the unit cube."""
+    """Two images (N, 1, D, H, W) -> a displacement (N, 3, D, H, W) in units of the unit cube.
 
-    def __init__(self) -> None:
+    Args:
+        width: features of the finest level.
+    """
+
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
+        self.down = [2, *(width * n for n in DOWN)]
+        self.up = [width * n for n in UP_OUT]
         self.downConvs = nn.ModuleList(
-            nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairwise(DOWN)
+            nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairwise(self.down)
         )
         self.upConvs = nn.ModuleList(
-            nn.ConvTranspose3d(a, b, 4, stride=2, padding=1)
-            for a, b in zip(UP_IN, UP_OUT, strict=True)
+            nn.ConvTranspose3d(width * a, b, 4, stride=2, padding=1)
+            for a, b in zip(UP_IN, self.up, strict=True)
         )
-        self.batchNorms = nn.ModuleList(nn.BatchNorm3d(n) for n in UP_OUT)
-        self.lastConv = nn.Conv3d(UP_OUT[0] + DOWN[0], 3, 3, padding=1)
+        self.batchNorms = nn.ModuleList(nn.BatchNorm3d(n) for n in self.up)
+        self.lastConv = nn.Conv3d(width + 2, 3, 3, padding=1)
         for parameter in self.lastConv.parameters():
             nn.init.zeros_(parameter)
 
@@ -50,11 +57,11 @@ class TallUNet2(nn.Module):
         """Return the displacement; zero until the last convolution has been trained."""
         x = torch.cat([a, b], dim=1)
         skips = []
-        for conv, channels in zip(self.downConvs, DOWN[1:], strict=True):
+        for conv, channels in zip(self.downConvs, self.down[1:], strict=True):
             skips.append(x)
             pooled = F.avg_pool3d(x, 2, ceil_mode=True)
             x = conv(F.leaky_relu(x)) + _fit(pooled, channels)
-        steps = zip(self.upConvs, self.batchNorms, UP_OUT, strict=True)
+        steps = zip(self.upConvs, self.batchNorms, self.up, strict=True)
         for conv, norm, channels in reversed(list(steps)):
             wide = F.interpolate(_fit(x, channels), scale_factor=2, mode="trilinear")
             x = norm(conv(F.leaky_relu(x)) + wide)

@@ -41,7 +41,12 @@ def sees_contrast(first: nn.Conv3d, images: int) -> None:
 
 def flow_head(channels: int) -> nn.Conv3d:
     """Return the convolution to a displacement's three components; it begins near zero."""
-    head = nn.Conv3d(channels, 3, 3, padding=1)
-    nn.init.normal_(head.weight, std=1e-5)
-    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-    return head
+    return near_zero(nn.Conv3d(channels, 3, 3, padding=1))
+
+
+def near_zero(convolution: nn.Conv3d) -> nn.Conv3d:
+    """Return the convolution with weights so small that its output begins near zero; no bias."""
+    nn.init.normal_(convolution.weight, std=1e-5)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution

@@ -13,16 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .padding import to_multiples
+from .stochastic_depth import StochasticDepth
+
 # order in which patch merging stacks the eight corners of a 2x2x2 block; digits are axis offsets
 CORNERS = (
     (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1)
 )  # fmt: skip
-
-
-def _pad_far(x: Tensor, multiples: Sequence[int]) -> Tensor:
-    """Return tokens with zeros behind, so that the sizes are multiples."""
-    short = [-n % m for n, m in zip(x.shape[1:4], multiples, strict=True)]
-    return F.pad(x, (0, 0, 0, short[2], 0, short[1], 0, short[0])) if any(short) else x
 
 
 def _to_windows(x: Tensor, window: Sequence[int]) -> Tensor:
@@ -111,22 +108,15 @@ class SwinBlock(nn.Module):
         shift = tuple(n // 2 for n in window) if shifted else (0, 0, 0)
         # a window of one voxel along any axis switches all shifting off, as published
         self.shift = shift if min(shift) > 0 else None
-        self.drop = drop
+        self.drop_path = StochasticDepth(drop)
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, window, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLP(channels, 4 * channels)
 
-    def _kept(self, x: Tensor) -> Tensor:
-        """Return x, in training dropped whole per sample (stochastic depth)."""
-        if not self.training or self.drop == 0:
-            return x
-        keep = 1 - self.drop
-        return x * (x.new_empty((len(x), 1, 1, 1, 1)).bernoulli_(keep) / keep)
-
     def _attention(self, x: Tensor) -> Tensor:
         size = x.shape
-        x = _pad_far(x, self.window)
+        x = to_multiples(x, self.window, first=1)
         mask = None
         if self.shift:
             back = tuple(-s for s in self.shift)
@@ -139,8 +129,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens of the same shape (N, D, H, W, C)."""
-        x = x + self._kept(self._attention(self.norm1(x)))
-        return x + self._kept(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self._attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class PatchMerging(nn.Module):
@@ -153,7 +143,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, D/2, H/2, W/2, 2C); odd sizes get a slice of zeros behind."""
-        x = _pad_far(x, (2, 2, 2))
+        x = to_multiples(x, (2, 2, 2), first=1)
         corners = [x[:, a::2, b::2, c::2] for a, b, c in CORNERS]
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
@@ -184,9 +174,7 @@ class _PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(embed)
 
     def forward(self, x: Tensor) -> Tensor:
-        short = [-n % 4 for n in x.shape[2:]]
-        x = F.pad(x, (0, short[2], 0, short[1], 0, short[0]))
-        return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
+        return self.norm(self.proj(to_multiples(x, (4, 4, 4))).permute(0, 2, 3, 4, 1))
 
 
 class SwinEncoder(nn.Module):

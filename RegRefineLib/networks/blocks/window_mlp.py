@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .correlation import shifted_products
+from .padding import to_multiples
+
 WINDOWS = (3, 5, 7)
 
 
@@ -17,19 +20,13 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
     (N, C, D, H, W) twice -> (N, 27, D, H, W), the first axis' shift slowest; zeros outside.
     """
-    d, h, w = a.shape[2:]
-    padded = F.pad(b, (1,) * 6)
-    result = a.new_empty(a.shape[0], 27, d, h, w)
-    for k in range(27):
-        z, y, x = k // 9, k // 3 % 3, k % 3
-        result[:, k] = (a * padded[:, :, z : z + d, y : y + h, x : x + w]).mean(dim=1)
-    return result
+    return shifted_products(a, F.pad(b, [1] * 6), 1) / a.shape[1]
 
 
 def partition(x: Tensor, w: int) -> Tensor:
     """Return (N, D, H, W, C) as windows (N, windows, w^3, C), zeros added at the far ends."""
     n, c = x.shape[0], x.shape[-1]
-    x = F.pad(x, [0, 0] + [m for size in reversed(x.shape[1:4]) for m in (0, -size % w)])
+    x = to_multiples(x, (w, w, w), first=1)
     a, b, d = (size // w for size in x.shape[1:4])
     x = x.view(n, a, w, b, w, d, w, c).permute(0, 1, 3, 5, 2, 4, 6, 7)
     return x.reshape(n, a * b * d, w**3, c)
