@@ -1,101 +1,44 @@
-"""Runs RegRefine.py with Slicer's own Python half and stubs for qt, ctk and the qMRML widgets.
+"""Runs RegRefine.py as Slicer does, without Slicer, and its self tests and those below.
 
-    python Testing/module_in_stubs.py SLICER_SOURCE_DIR
+    python Testing/support/module_in_stubs.py
 
-Takes parameterNodeWrapper, ScriptedLoadableModule and i18n from a checkout of Slicer, the scene of
-slicer-core, and runs the module's self tests (RegRefineTest) and those below. The worker process is
-real, held by a subprocess instead of a QProcess.
+The scene is slicer-core's, the widgets are PySide6's under PythonQt's rules (pythonqt.py), Slicer's
+own Python half is slicer_python.py, or that of a checkout of Slicer's sources where
+SLICER_SOURCE_DIR names one. The worker process is real.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import stat
 import sys
 import tempfile
 import types
 import unittest
-from contextlib import contextmanager
 from pathlib import Path
 
 import slicer
 
-import support.pythonqt_stubs as stubs
-import support.slicer_widget_stubs as widgets
+from support import slicer_python
 from support.paths import ROOT
 
 MODULE = ROOT / "RegRefine" / "RegRefine.py"
 
 
-class Application(stubs.QObject):
-    """slicer.app."""
-
-    PROPERTIES = {"temporaryPath": ""}  # noqa: RUF012
-    SIGNALS = {"startupCompleted()": "startupCompleted", "aboutToQuit()": "aboutToQuit"}  # noqa: RUF012
-
-    def __init__(self):
-        super().__init__()
-        self.temporaryPath = tempfile.mkdtemp()
-
-    def testingEnabled(self):
-        return True
-
-    def moduleManager(self):
-        return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True)
-
-    def translate(self, context, text):
-        return text
-
-    def processEvents(self):
-        stubs.processEvents()
-
-
-class Parent(widgets.qMRMLWidget):
-    """What Slicer gives a module or its widget as its parent."""
-
-    def __init__(self):
-        super().__init__()
-        names = ("title", "categories", "dependencies", "contributors", "helpText", "icon")
-        self._values.update(dict.fromkeys((*names, "acknowledgementText")))
-        self._values.update(path=str(MODULE), isEntered=True)
-
-
-def prepare(source: Path) -> None:
-    """Make `import RegRefine` possible."""
-    slicer.__path__.append(str(source / "Base" / "Python" / "slicer"))
-    known = widgets.CLASSES
-    for name, prefix in (("qt", "Q"), ("ctk", "ctk")):
-        of = {each: kind for each, kind in known.items() if each.startswith(prefix)}
-        sys.modules[name] = widgets.module(name, **of)
-    for name in ("qMRMLNodeComboBox", "qMRMLTableView", "qMRMLWidget"):
-        setattr(slicer, name, known[name])
-    for name in ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget"):
-        setattr(slicer, name, type(name, (stubs.QWidget,), {}))
-    slicer.app = Application()
-    slicer.modules = types.SimpleNamespace(regrefine=types.SimpleNamespace(path=str(MODULE)))
-    slicer.mrmlScene = slicer.vtkMRMLScene()
-    util = slicer.util
-    util.loadUI = widgets.load
-    util.childWidgetVariables = lambda window: types.SimpleNamespace(
-        **{w.name: w for w in window.children if w is not window}
-    )
-    util.mainWindow = lambda: None
-    util.tryWithErrorDisplay = noDisplay
-
-
-@contextmanager
-def noDisplay(message=None, show=True, waitCursor=False):
-    """tryWithErrorDisplay without a display: errors come out."""
-    yield
-
-
 def openModule():
-    """Load the module as Slicer does, and return it with its widget."""
+    """Load the module as Slicer does, and return it with its widget.
+
+    Slicer has no sys.executable while it loads modules, and afterwards PythonSlicer on its path.
+    """
+    program, sys.executable = sys.executable, ""
+    launcher = Path(tempfile.mkdtemp()) / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\nexec "{program}" "$@"\n', encoding="utf-8")
+    launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
+    os.environ["PATH"] = os.pathsep.join([str(launcher.parent), os.environ["PATH"]])
     module = importlib.import_module("RegRefine")
-    subprocess = module.SubprocessTransport
-    module.QProcessTransport = lambda qt: subprocess()
-    module.RegRefine(Parent())
-    widget = module.RegRefineWidget(Parent())
+    module.RegRefine(slicer_python.Parent(str(MODULE)))
+    widget = module.RegRefineWidget(slicer_python.Parent(str(MODULE)))
     widget.setup()
     slicer.util.getModuleWidget = lambda name: widget
     slicer.util.getModuleLogic = lambda name: widget.logic
@@ -106,6 +49,11 @@ class ModuleTests(unittest.TestCase):
     """What the self tests leave to others."""
 
     def setUp(self):
+        from RegRefineBridge.panel.self_test_guard import Printed
+
+        printed = Printed()
+        printed.start()
+        self.addCleanup(assertNothing, printed)
         slicer.mrmlScene.Clear()
         WIDGET.enter()
 
@@ -122,6 +70,7 @@ class ModuleTests(unittest.TestCase):
 
     def test_a_choice_of_another_version_is_dropped(self):
         node = WIDGET._parameterNode.parameterNode
+        WIDGET.exit()
         node.SetParameter("refinement", "FROM_THE_FUTURE")
         assert WIDGET.logic.getParameterNode().refinement.name == "BY_PRESET"
 
@@ -132,7 +81,8 @@ class ModuleTests(unittest.TestCase):
         WIDGET.ui.presetComboBox.currentIndex = names.index("reg-ttr-paper")
         assert (parameters.preset, parameters.steps) == ("reg-ttr-paper", 0)
         assert "paper" in WIDGET.ui.presetHelpLabel.text
-        assert WIDGET.ui.presetComboBox.items == names
+        combo = WIDGET.ui.presetComboBox
+        assert [combo.itemText(row) for row in range(combo.count)] == names
 
     def test_presets_are_saved_and_loaded(self):
         import qt
@@ -182,12 +132,13 @@ class ModuleTests(unittest.TestCase):
         transform = parameters.outputTransform
         assert transform is not None
         assert ui.runsTable.rowCount == 2
-        assert ui.metricsTableView.node is not None
-        ui.runsTable.select(0, 1)
+        assert ui.metricsTableView.mrmlTableNode() is not None
+        ui.runsTable.selectAll()
         assert ui.compareButton.enabled
         ui.compareButton.click()
-        assert "settings.steps" in ui.compareTable.cells.values()
-        ui.runsTable.select(0)
+        names = [ui.compareTable.item(row, 0).text() for row in range(ui.compareTable.rowCount)]
+        assert "settings.steps" in names
+        ui.runsTable.selectRow(0)
         ui.restoreButton.click()
         assert WIDGET.logic.presenter.state.current == self.numbers()[0]
         assert parameters.outputTransform is transform
@@ -228,14 +179,21 @@ class ModuleTests(unittest.TestCase):
         assert WIDGET.ui.applyButton.text == "Apply"
 
 
+def assertNothing(printed):
+    text = printed.stop()
+    assert not text, f"this was printed:\n{text}"
+
+
 MODULE_ITSELF = WIDGET = None
 
 
 def main() -> int:
     """Run all tests."""
     global MODULE_ITSELF, WIDGET
-    prepare(Path(sys.argv[1]))
+    sources = os.environ.get("SLICER_SOURCE_DIR")
+    slicer_python.prepare(MODULE, Path(sources) if sources else None)
     os.environ["REGREFINE_REQUIRE_RUN"] = "1"
+    os.environ.setdefault("REGREFINE_LONGEST_GAP_S", "2")  # the processor is shared with the run
     os.environ["REGREFINE_CACHE"] = tempfile.mkdtemp()  # weights are not here
     MODULE_ITSELF, WIDGET = openModule()
     load = unittest.defaultTestLoader.loadTestsFromTestCase

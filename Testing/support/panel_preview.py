@@ -1,11 +1,13 @@
-"""A preview of the panel: RegRefine.ui in a PySide6 window, stand-ins for Slicer's widgets.
+"""A preview of the panel: RegRefine.ui in a window, without Slicer.
 
-    python Testing/panel_preview.py                    a window
-    python Testing/panel_preview.py --png FILE         off-screen, into a picture
+    python Testing/support/panel_preview.py            a window
+    python Testing/support/panel_preview.py --png FILE off-screen, into a picture
     ... --state idle | running | done                  what the panel shows (default done)
     ... --open                                         with the optional and advanced parts open
+    ... --width 350 --dark --large                     a narrow dock, a dark palette, a large font
 
-A help for working on the panel and for the documentation; it says nothing about Slicer itself.
+The widgets are PySide6's, those of CTK and Slicer are stand-ins (slicer_widgets.py). A help for
+working on the panel and for the documentation; it says nothing about Slicer itself.
 """
 
 from __future__ import annotations
@@ -14,112 +16,40 @@ import argparse
 import math
 import os
 import sys
-import unicodedata
+from dataclasses import fields
 from types import SimpleNamespace
 
+from PySide6.QtGui import QColor, QPalette
+
+import support.slicer_widgets as slicer_widgets
 from support.paths import ROOT
+from support.pythonqt import Shown, application, qt
 
 UI = ROOT / "RegRefine" / "Resources" / "UI" / "RegRefine.ui"
 WIDTH = 470
 
 
-class Toolkit:
-    """PySide6 in one namespace, as PythonQt has it."""
-
-    def __getattr__(self, name: str):
-        from PySide6 import QtCore, QtGui, QtWidgets
-
-        for module in (QtWidgets, QtGui, QtCore):
-            if hasattr(module, name):
-                return getattr(module, name)
-        raise AttributeError(name)
-
-
-def standIns(qt: Toolkit) -> dict[str, type]:
-    """Return plain widgets for those that only Slicer has, by class name."""
-
-    class Collapsible(qt.QGroupBox):
-        """ctkCollapsibleButton and ctkCollapsibleGroupBox: shut, they show their title alone."""
-
-        def setCollapsed(self, shut):
-            self.setProperty("shut", shut)
-
-        def isCollapsed(self):
-            return bool(self.property("shut"))
-
-        text = qt.Property(str, qt.QGroupBox.title, qt.QGroupBox.setTitle)
-        collapsed = qt.Property(bool, isCollapsed, setCollapsed)
-
-    class NodeSelector(qt.QComboBox):
-        """qMRMLNodeComboBox: a list with one entry."""
-
-        def setNoneDisplay(self, text):
-            self.clear()
-            self.addItem(text)
-
-        noneDisplay = qt.Property(str, qt.QComboBox.currentText, setNoneDisplay)
-
-        def setMRMLScene(self, scene):
-            pass
-
-    class Slider(qt.QWidget):
-        """ctkSliderWidget: a slider and a number."""
-
-        def __init__(self, parent=None):
-            super().__init__(parent)
-            row = qt.QHBoxLayout(self)
-            row.setContentsMargins(0, 0, 0, 0)
-            self.slider = qt.QSlider(qt.Qt.Orientation.Horizontal)
-            self.slider.setValue(9)
-            self.number = qt.QDoubleSpinBox()
-            self.number.setPrefix("\N{MULTIPLICATION SIGN} ")
-            self.number.setValue(1.0)
-            row.addWidget(self.slider)
-            row.addWidget(self.number)
-
-    class Plain(qt.QWidget):
-        """qMRMLWidget."""
-
-    class Table(qt.QTableWidget):
-        """qMRMLTableView: filled by hand here."""
-
-        def setMRMLScene(self, scene):
-            pass
-
-    return {
-        "qMRMLWidget": Plain,
-        "qMRMLNodeComboBox": NodeSelector,
-        "qMRMLTableView": Table,
-        "ctkCollapsibleButton": Collapsible,
-        "ctkCollapsibleGroupBox": Collapsible,
-        "ctkSliderWidget": Slider,
-    }
-
-
-def load(qt: Toolkit):
+def load() -> tuple[Shown, SimpleNamespace]:
     """Return the window of RegRefine.ui and its widgets by name."""
-    from PySide6.QtUiTools import QUiLoader
+    window = slicer_widgets.load(str(UI))
+    return window, slicer_widgets.children(window)
 
-    kinds = standIns(qt)
 
-    class Loader(QUiLoader):
-        def createWidget(self, className, parent=None, name=""):
-            if className not in kinds:
-                return super().createWidget(className, parent, name)
-            widget = kinds[className](parent)
-            widget.setObjectName(name)
-            return widget
-
-    loader = Loader()
-    whole = UI.read_text(encoding="utf-8")  # without the connections to the scene
-    bare = whole[: whole.index("<connections>")] + "</ui>"
-    buffer = qt.QBuffer()
-    buffer.setData(bare.encode())
-    window = loader.load(buffer)
-    if window is None:
-        raise SystemExit(f"{UI} cannot be loaded: {loader.errorString()}")
-    widgets = {w.objectName(): w for w in window.findChildren(qt.QWidget) if w.objectName()}
-    return window, SimpleNamespace(**widgets)
+def darken() -> None:
+    """Give the application a dark palette."""
+    palette = QPalette()
+    for role, colour in (
+        (QPalette.ColorRole.Window, "#323232"),
+        (QPalette.ColorRole.Base, "#242424"),
+        (QPalette.ColorRole.AlternateBase, "#2c2c2c"),
+        (QPalette.ColorRole.Button, "#3c3c3c"),
+        (QPalette.ColorRole.Text, "#f0f0f0"),
+        (QPalette.ColorRole.WindowText, "#f0f0f0"),
+        (QPalette.ColorRole.ButtonText, "#f0f0f0"),
+        (QPalette.ColorRole.ToolTipText, "#f0f0f0"),
+    ):
+        palette.setColor(role, QColor(colour))
+    application().setPalette(palette)
 
 
 def fillLists(ui: SimpleNamespace) -> None:
@@ -133,9 +63,7 @@ def fillLists(ui: SimpleNamespace) -> None:
     for name in ("WarpedVolume", "WarpedSegmentation", "Jacobian"):
         getattr(ui, f"make{name}CheckBox").setChecked(True)
     for name, text in (("fixed", "MRBrainTumor1"), ("moving", "MRBrainTumor2")):
-        selector = getattr(ui, f"{name}Selector")
-        selector.clear()
-        selector.addItem(text)
+        getattr(ui, f"{name}Selector")._object.box.addItem(text)
 
 
 def example(phase: str):
@@ -177,15 +105,23 @@ def exampleRuns():
 
     runs = []
     for number, dice, seconds in ((1, 0.774, 31.0), (2, 0.818, 58.0)):
-        after = {"dice": dice, "folds_percent": 0.02, "largest_mm": 11.4}
-        size = PairSize(1, 1, (1.0, 1.0, 1.0))
-        spent = {"refine": seconds}
-        rest = ("cpu", False, (), None, None, {}, {})
-        runs.append(Run(number, "default", Job(), {"dice": 0.621}, after, size, spent, *rest))
+        values = {each.name: None for each in fields(Run)} | {
+            "number": number,
+            "title": "default",
+            "job": Job(),
+            "before": {"dice": 0.621},
+            "after": {"dice": dice, "folds_percent": 0.02, "largest_mm": 11.4},
+            "size": PairSize(1, 1, (1.0, 1.0, 1.0)),
+            "seconds": {"refine": seconds},
+            "warnings": (),
+            "nodes": {},
+            "record": {},
+        }
+        runs.append(Run(**values))
     return runs
 
 
-def show(panel, ui: SimpleNamespace, phase: str, qt: Toolkit) -> None:
+def show(panel, ui: SimpleNamespace, phase: str) -> None:
     """Bring the panel into a state."""
     from RegRefineBridge.workflow.estimate import Estimate
     from RegRefineBridge.workflow.job_choices import Catalogue, describe
@@ -201,7 +137,7 @@ def show(panel, ui: SimpleNamespace, phase: str, qt: Toolkit) -> None:
     panel.showRuns(runs if done else [], 2 if done else 0)
     modes = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
     panel.showViews(modes if done else (), "after" if done else "")
-    table = ui.metricsTableView
+    table = ui.metricsTableView._object
     rows = [
         ("hippocampus", "dice", "0.598", "0.655", "0.801"),
         ("ventricle", "dice", "0.644", "0.690", "0.835"),
@@ -213,27 +149,10 @@ def show(panel, ui: SimpleNamespace, phase: str, qt: Toolkit) -> None:
     table.setRowCount(len(rows) if done else 0)
     for index, row in enumerate(rows if done else ()):
         for column, text in enumerate(row):
-            table.setItem(index, column, qt.QTableWidgetItem(text))
+            table.setItem(index, column, qt.QTableWidgetItem(text)._object)
     table.resizeColumnsToContents()
     ui.chartButton.setEnabled(done)
     panel.showState(example(phase))
-
-
-def shutBoxes(ui: SimpleNamespace, everythingOpen: bool, qt: Toolkit) -> None:
-    """Hide what lies in boxes that are shut, and mark all boxes."""
-    for name, box in vars(ui).items():
-        if not name.endswith(("CollapsibleButton", "GroupBox")):
-            continue
-        shut = box.isCollapsed() and not everythingOpen
-        mark = (
-            "BLACK RIGHT-POINTING SMALL TRIANGLE" if shut else "BLACK DOWN-POINTING SMALL TRIANGLE"
-        )
-        box.setTitle(f"{unicodedata.lookup(mark)} {box.title()}")
-        if shut:
-            box.setFlat(True)
-            box.setFixedHeight(22)
-            for child in box.findChildren(qt.QWidget):
-                child.setVisible(False)
 
 
 def main() -> int:
@@ -242,30 +161,45 @@ def main() -> int:
     parser.add_argument("--png", help="write a picture instead of opening a window")
     parser.add_argument("--state", default="done", choices=("idle", "running", "done"))
     parser.add_argument("--open", action="store_true", help="with all parts open")
+    parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
+    parser.add_argument("--dark", action="store_true", help="with a dark palette")
+    parser.add_argument("--large", action="store_true", help="with a font half as large again")
     arguments = parser.parse_args()
-    if arguments.png:
-        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    qt = Toolkit()
-    application = qt.QApplication(sys.argv[:1])
-    window, ui = load(qt)
+    if not arguments.png:
+        os.environ["QT_QPA_PLATFORM"] = ""
+    window = draw(arguments)
+    if not arguments.png:
+        return application().exec()
+    return 0 if window._object.grab().save(arguments.png) else 1
+
+
+def draw(arguments: argparse.Namespace) -> Shown:
+    """Return a window that shows what the arguments say."""
     from RegRefineBridge.panel.panel import Panel
 
+    if arguments.dark:
+        application().setStyle("Fusion")
+        darken()
+    if arguments.large:
+        font = application().font()
+        font.setPointSizeF(1.5 * font.pointSizeF())
+        application().setFont(font)
+    window, ui = load()
     fillLists(ui)
     window.setWindowTitle("RegRefine (a preview, not Slicer)")
-    window.resize(WIDTH, window.sizeHint().height())
+    window._object.resize(arguments.width, 400)
     window.show()
-    application.processEvents()
-    show(Panel(ui, qt), ui, arguments.state, qt)
+    application().processEvents()
+    show(Panel(ui, qt), ui, arguments.state)
+    for name, box in vars(ui).items():
+        if name.endswith(("CollapsibleButton", "GroupBox")) and arguments.open:
+            box.collapsed = False
     if arguments.state == "done":
-        ui.resultsCollapsibleButton.setCollapsed(False)
-    shutBoxes(ui, arguments.open, qt)
-    application.processEvents()
-    window.resize(WIDTH, window.sizeHint().height())
-    application.processEvents()
-    if not arguments.png:
-        return application.exec()
-    saved = window.grab().save(arguments.png)
-    return 0 if saved else 1
+        ui.resultsCollapsibleButton.collapsed = False
+    application().processEvents()
+    window._object.resize(arguments.width, window._object.sizeHint().height())
+    application().processEvents()
+    return window
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ EXPECTED = {
     r"holds no golden files": "the same",
     r"is not installed in REGREFINE_PEERS": "other tools, for comparison alone",
     r"could not import '(ants|h5py)'": "optional extras (syn, h5)",
-    r"SLICER_SOURCE_DIR": "a checkout of Slicer's sources",
     r"^(root may write|this user may write everywhere)": "root ignores permissions",
     r"folders have no such mode there|no file size limit there|needs POSIX": "Windows",
     r"no small file system can be mounted here|no /dev/full here": "rights of the machine",

@@ -125,7 +125,7 @@ def _entry(table: Node, value: int) -> tuple[str, Colour]:
     name, rgba = f"label {value}", [0.0, 0.0, 0.0, 0.0]
     if table is not None and table.GetColor(value, rgba):
         given = table.GetColorName(value)
-        return (given if given and given != table.GetNoName() else name), tuple(rgba[:3])  # type: ignore[return-value]
+        return (given if given and given != "(none)" else name), tuple(rgba[:3])  # type: ignore[return-value]
     hue = (value * 0.618034) % 1.0  # the golden ratio keeps neighbours apart
     return name, colorsys.hsv_to_rgb(hue, 0.6, 0.9)
 

@@ -53,7 +53,7 @@ class ResultsSection:
 
     def showRun(self, run: Run) -> None:
         """Show a result that has come into the scene."""
-        self._ui.resultsCollapsibleButton.setCollapsed(False)
+        self._ui.resultsCollapsibleButton.collapsed = False
         self._ui.metricsTableView.setMRMLTableNode(run.nodes.get("metrics"))
         self._ui.metricsTableView.resizeColumnsToContents()
         if "warpedVolume" in run.nodes:

@@ -3,21 +3,28 @@
 They need no network: the volumes are made here. Runs need PyTorch in Slicer's Python; where it is
 missing they are left out, saying so, unless the environment has REGREFINE_REQUIRE_RUN (make
 test-slicer sets it).
+
+A test fails on anything printed while it runs (self_test_guard.py), and where the window stood
+still for longer than REGREFINE_LONGEST_GAP_S (0.2) seconds while a run went on.
 """
 
 import logging
 import os
 import time
+import unittest
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 
 from ..process import packages as dependencies
+from .self_test_guard import LongestGap, Printed
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 SIDE = 40
 PATIENCE_S = 300.0
+LONGEST_GAP_S = float(os.environ.get("REGREFINE_LONGEST_GAP_S", "0.2"))
 
 
 def ball(centre, radius=10.0):
@@ -47,8 +54,22 @@ class SelfTests:
     """Tests of RegRefineTest, which is also Slicer's own test class."""
 
     def setUp(self):
-        """Begin with an empty scene."""
+        """Begin with an empty scene, and collect what is printed."""
         slicer.mrmlScene.Clear()
+        self.printed = Printed()
+        self.printed.start()
+        self.addCleanup(self.assertNothingPrinted)
+
+    def assertNothingPrinted(self):
+        """Fail on what was thrown in a slot or written by VTK: Slicer only prints it."""
+        printed = self.printed.stop()
+        self.assertFalse(printed, f"this was printed:\n{printed}")
+
+    def runTest(self):
+        """Run all tests: this is what Slicer's "Reload and Test" calls."""
+        name = f"{type(self).__module__}.{type(self).__name__}"
+        tests = unittest.defaultTestLoader.loadTestsFromName(name)
+        self.assertTrue(unittest.TextTestRunner(verbosity=2).run(tests).wasSuccessful())
 
     def test_panel_says_what_is_missing(self):
         """Without volumes Apply is off and the panel says why; with two it is on."""
@@ -145,10 +166,15 @@ class SelfTests:
     def waitFor(self, condition):
         """Let Slicer go on until the condition holds."""
         end = time.monotonic() + PATIENCE_S
+        gap = LongestGap(qt.QTimer())
+        gap.start()
         while not condition():
             self.assertLess(time.monotonic(), end, str(self.presenter().state))
             slicer.app.processEvents()
             time.sleep(0.01)
+        seconds = gap.stop()
+        logging.info("RegRefine: the longest gap of a 50 ms timer was %.0f ms", 1000 * seconds)
+        self.assertLess(seconds, LONGEST_GAP_S, "the window stood still for so many seconds")
 
     def canRun(self):
         """Return whether runs are possible here; fail where they must be."""
