@@ -1,10 +1,13 @@
-"""The errors that people read, and the two ways in which a report callback ends a run."""
+"""The errors that users read, and the two ways in which a report callback ends a run."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RegRefineError(Exception):
-    """Something a user caused and can mend; the message is a sentence that says how."""
+    """An error that a user caused and can correct; the message is a sentence that says how."""
 
 
 class Cancelled(Exception):
@@ -13,3 +16,18 @@ class Cancelled(Exception):
 
 class Stopped(Exception):
     """Raised by a report callback: end the run now and keep the best field so far."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> RegRefineError:
+    """Return the error for a name that is not among those known, with the nearest ones.
+
+    Args:
+        what: what the name is of, such as "preset" or "setting".
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = f"known: {', '.join(names)}" if names else "there are none"
+    return RegRefineError(f"unknown {what} {name!r}; {hint}")

@@ -14,11 +14,13 @@ from torch import Tensor
 from . import __version__
 from .errors import RegRefineError
 from .geometry import DisplacementField, FloatArray, Geometry, Volume
-from .job import Extras, Job
+from .job import Extras, Job, Result
+from .judgement import worse
 from .metrics.report import Images, Landmarks
 from .metrics.report import report as metrics
 from .ops.folds import repair_folds
 from .ops.warp import inverse_error, invert, jacobian_determinant, resize, to_millimetres
+from .pair import Refined
 from .resample import resample
 
 Metrics = dict[str, Any]
@@ -33,15 +35,15 @@ class Finish:
         self.matrix, self.extras = matrix, extras
         self.is_linear = not np.array_equal(matrix, np.eye(4))
 
-    def outcome(self, displacement: Tensor, job: Job) -> dict[str, Any]:
-        """Return the fields of Result that follow from a displacement (1, 3, D, H, W).
+    def result(self, refined: Refined, job: Job) -> Result:
+        """Return the result; its warnings are doubts about it, its seconds and memory are empty.
 
-        It is in voxels of a working grid that fills the fixed image's block of space.
+        The displacement is in voxels of a working grid that fills the fixed image's block of space.
 
         Raises:
             RegRefineError: the displacement is not finite.
         """
-        displacement = self._on_fixed_grid(displacement)
+        displacement = self._on_fixed_grid(refined.displacement)
         if not bool(torch.isfinite(displacement).all()):
             raise RegRefineError(
                 "the displacement became infinite; try a smaller learning_rate or more smoothness"
@@ -51,29 +53,33 @@ class Finish:
         warped = self._image(field)
         labels = self._labels(field)
         before, linear = self._starting_metrics()
-        return {
-            "field": field,
-            "inverse": inverse,
-            "inverse_error_mm": residual,
-            "warped": warped,
-            "warped_labels": labels,
-            "jacobian": self._jacobian(displacement) if job.jacobian else None,
-            "before": before,
-            "affine_only": linear,
-            "after": self._metrics(field, warped, labels),
-            "versions": versions(),
-        }
+        after = self._metrics(field, warped, labels)
+        return Result(
+            field=field,
+            affine=self.matrix,
+            inverse=inverse,
+            inverse_error_mm=residual,
+            warped=warped,
+            warped_labels=labels,
+            jacobian=self._jacobian(displacement) if job.jacobian else None,
+            before=before,
+            affine_only=linear,
+            after=after,
+            history=refined.history,
+            seconds={},
+            peak_memory_mb=0.0,
+            versions=versions(),
+            device=job.device,
+            job=job,
+            warnings=self._doubts(linear, after, residual),
+        )
 
-    def doubts(self, outcome: dict[str, Any]) -> list[str]:
-        """Return a sentence for each figure that is worse at the end than after the linear part."""
-        sentences = []
-        for name, sign in (("dice", 1), ("ncc", 1), ("tre_mm", -1)):
-            start, end = (_mean(outcome[when].get(name)) for when in ("affine_only", "after"))
-            if name == "ncc" and start is not None and end is not None:
-                start, end = abs(start), abs(end)  # bright is dark in another modality
-            if start is not None and end is not None and sign * (end - start) < -1e-3:
-                sentences.append(f"{name} is worse after refinement ({start:.3f} -> {end:.3f})")
-        residual = outcome["inverse_error_mm"]
+    def _doubts(self, start: Metrics, end: Metrics, residual: float | None) -> list[str]:
+        """Return a sentence for each metric that is worse at the end than after the linear part."""
+        sentences = [
+            f"{name} is worse after refinement ({before:.3f} -> {after:.3f})"
+            for name, (before, after) in worse(start, end).items()
+        ]
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
             sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
         return sentences
@@ -81,8 +87,8 @@ class Finish:
     def _on_fixed_grid(self, displacement: Tensor) -> Tensor:
         """Return the displacement in the fixed grid's voxels; folds that only this made are mended.
 
-        Interpolation shows the one-sided differences of the working grid, and these may fold where
-        its central ones do not.
+        On the interpolated field the one-sided differences of the working grid count, and these may
+        fold where its central ones do not.
         """
         resized = resize(displacement, self.fixed.geometry.shape)
         if resized is displacement or bool((jacobian_determinant(displacement) <= 0).any()):
@@ -172,10 +178,6 @@ def thinned_out(grid: Geometry) -> Geometry:
     affine = grid.affine.copy()
     affine[:3, :3] *= steps[::-1]
     return Geometry(shape, affine)  # type: ignore[arg-type]
-
-
-def _mean(value: Any) -> float | None:
-    return value.get("mean") if isinstance(value, dict) else value
 
 
 def versions() -> dict[str, str]:

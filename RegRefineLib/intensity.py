@@ -50,7 +50,7 @@ RANGES: dict[str, Callable[[FloatArray], tuple[float, float]]] = {
 
 def scaled(volume: Volume, intensity: str) -> Volume:
     """Return the volume (float32) with its intensity range mapped to [0, 1] and clipped there."""
-    array = volume.array.astype(np.float32)
+    array = volume.array.astype(np.float32, copy=False)
     if intensity == "none":
         return Volume(array, volume.geometry)
     low, high = RANGES[intensity](array.ravel())

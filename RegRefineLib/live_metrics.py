@@ -1,4 +1,4 @@
-"""Live metrics: what a user watches while a run goes on, at a small share of its time."""
+"""Live metrics: Dice, folds, roughness and size of the displacement during a run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Monitor:
         self._pair = pair
 
     def __call__(self, progress: Progress) -> None:
-        """Pass the step on with metrics; raises what the callback raises, and remembers a stop."""
+        """Pass the step on with metrics; raise what the callback raises, and repeat a stop."""
         now = time.perf_counter()
         if progress.stage != self._stage:
             self._stage, self._stage_began = progress.stage, now
         if progress.displacement is not None and self._pair is not None:
             self._measure(progress.displacement, last=progress.step + 1 == progress.steps)
-        told = replace(
+        complete = replace(
             progress,
             displacement=None,
             metrics={**self._metrics, **progress.metrics},
@@ -49,10 +49,12 @@ class Monitor:
             eta_s=self._left(progress, now),
         )
         try:
-            self._report(told)
+            self._report(complete)
         except Stopped:
             self.stopped = True
             raise
+        if self.stopped:
+            raise Stopped
 
     def _left(self, progress: Progress, now: float) -> float | None:
         done = progress.step + 1

@@ -1,6 +1,8 @@
-"""From volumes to the pair that the rest works on: intensities, working grid, resampling."""
+"""From volumes to the pair that the other stages work on: checks, working grid, resampling."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,11 +11,10 @@ from torch import Tensor
 
 from .errors import RegRefineError
 from .geometry import DisplacementField, FloatArray, Geometry, Volume, check_finite, sizes_text
-from .intensity import scaled
 from .job import Extras, Job
 from .ops.warp import from_millimetres
 from .pair import Pair
-from .resample import antialiased, coarser, resample
+from .resample import antialiased, coarser, covered, resample
 
 # beyond this a matrix is taken for singular
 LARGEST_CONDITION = 1e8
@@ -62,9 +63,10 @@ def check_overlap(fixed: Geometry, moving: Geometry, matrix: FloatArray) -> None
 
 
 def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extras: Extras) -> Pair:
-    """Return both images on the working grid, the moving one seen through the linear part.
+    """Return both images on the working grid, the moving one through the linear part.
 
     Args:
+        fixed, moving: with intensities already scaled (intensity.scaled).
         matrix: 4x4, fixed RAS mm -> moving RAS mm.
         job: resolved (presets.resolve), its device a real one.
 
@@ -73,10 +75,9 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
     """
     grid = working_grid(fixed.geometry, job.working_spacing_mm or 0.0)
     device = torch.device(job.device)
-    intensity = job.intensity or "minmax"
 
     def image(volume: Volume, mapping: FloatArray | None) -> Tensor:
-        source = antialiased(scaled(volume, intensity), grid, mapping)
+        source = antialiased(volume, grid, mapping)
         return to_tensor(resample(source, grid, mapping), device)
 
     def labels(volume: Volume | None, mapping: FloatArray | None) -> Tensor | None:
@@ -95,11 +96,10 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
 
     def field_of_view() -> Tensor | None:
         """Where the moving image lies, None if everywhere: its rim is no edge of the anatomy."""
-        whole = Volume(np.broadcast_to(np.uint8(1), moving.array.shape), moving.geometry)
-        tensor = labels(whole, matrix)
-        if tensor is None or bool(tensor.all()) or not bool(tensor.any()):
+        inside = covered(moving.geometry, grid, matrix)
+        if inside is None or not inside.array.any():
             return None
-        return tensor.float()
+        return to_tensor(inside, device).float()
 
     return Pair(
         fixed=image(fixed, None),
@@ -117,10 +117,38 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
     )
 
 
+def on_image_grids(extras: Extras, fixed: Volume, moving: Volume) -> tuple[Extras, list[str]]:
+    """Return labels and masks on the grid of their image, by position, and what was resampled.
+
+    Raises:
+        RegRefineError: a mask is empty, or labels or a mask do not overlap their image.
+    """
+    sentences = []
+
+    def fit(volume: Volume | None, image: Volume, name: str) -> Volume | None:
+        if volume is not None and name.endswith("mask") and not volume.array.any():
+            raise RegRefineError(f"{name}: the mask is empty; mark where to compare the images")
+        if volume is None or volume.geometry.same_grid(image.geometry):
+            return volume
+        if volume.geometry.overlap(image.geometry) == 0.0:
+            raise RegRefineError(f"{name}: does not overlap its image in space")
+        sentences.append(f"{name}: on another grid than its image; resampled by position")
+        return resample(volume, image.geometry, None, "nearest")
+
+    fitted = replace(
+        extras,
+        fixed_labels=fit(extras.fixed_labels, fixed, "fixed labels"),
+        moving_labels=fit(extras.moving_labels, moving, "moving labels"),
+        fixed_mask=fit(extras.fixed_mask, fixed, "fixed mask"),
+        moving_mask=fit(extras.moving_mask, moving, "moving mask"),
+    )
+    return fitted, sentences
+
+
 def _points(
     marks: FloatArray | None, grid: Geometry, matrix: FloatArray, device: torch.device
 ) -> Tensor | None:
-    """Return points (n, 3) in RAS mm, seen through the linear part, in voxels (k, j, i)."""
+    """Return points (n, 3) in RAS mm, taken back through `matrix`, in voxels (k, j, i)."""
     if marks is None:
         return None
     to_voxels = grid.inverse_affine @ np.linalg.inv(matrix)
@@ -142,7 +170,7 @@ def _initial(
     matrix: FloatArray,
     device: torch.device,
 ) -> Tensor | None:
-    """The given field as what is left of it after the linear part: A^-1(x + u(x)) - x."""
+    """The given field without the linear part A: A^-1(x + u(x)) - x."""
     if not isinstance(given, DisplacementField):
         return None
     points = grid.points()

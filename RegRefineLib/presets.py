@@ -5,10 +5,9 @@ Standard library only. `settings` are those of the preset's refinement.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, NamedTuple
 
-from .errors import RegRefineError
+from .errors import unknown
 from .job import Job
 
 
@@ -105,9 +104,7 @@ def find_preset(name: str) -> Preset:
     """
     name = FORMER_NAMES.get(name, name)
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(PRESETS)}"
-        raise RegRefineError(f"unknown preset {name!r}; {hint}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]
 
 

@@ -1,6 +1,6 @@
 """register(): two volumes and a job go in, a displacement field comes out.
 
-prepare -> affine -> start -> refine -> finish; data flows one way, and every stage reports.
+plan -> prepare -> linear -> start -> refine -> finish; data flows one way, and every stage reports.
 """
 
 from __future__ import annotations
@@ -8,26 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import memory, registry
-from .errors import RegRefineError, Stopped
+from .errors import Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
-from .inference.load import wanted
-from .intensity import choose_intensity
+from .intensity import scaled
 from .job import Extras, Job, Progress, Result
 from .linear.search import align
 from .live_metrics import Monitor
 from .pair import Pair, Refined, Report, ignore
-from .plan import plan, smaller_job
-from .prepare import check_image, check_matrix, check_overlap, make_pair
-from .presets import resolve
-from .resample import resample
-from .weights.load import locate
+from .plan import Plan, plan, smaller_job
+from .prepare import check_overlap, make_pair, on_image_grids
 
 
 def register(
@@ -44,52 +42,55 @@ def register(
         report: called at every step; it may raise Stopped (keep the best so far) or Cancelled.
 
     Raises:
-        RegRefineError: the input cannot be registered, or the job names what does not exist.
+        RegRefineError: the input cannot be registered, or the job cannot be done as it is; plan.py
+            raises it before the first report.
     """
-    chosen, job = job.intensity, resolve(job)
-    given = extras or Extras()
-    check_image(fixed, "fixed image")
-    check_image(moving, "moving image")
-    registry.find("start", job.start or "none")
-    registry.find("refinement", job.refinement or "none")
-    run = _Run(fixed, moving, given, report)
-    job = job.replaced(device=memory.device(job.device))
-    torch.manual_seed(job.seed)
-    job = run.as_trained(job, chosen)
-    matrix = run.linear(job)
-    job, why = plan(job, fixed.geometry)
-    if why:
-        run.warn(why)
-    asked = job
+    run = _Run(fixed, moving, report)
+    with run.timed("plan"):
+        given, moved = on_image_grids(extras or Extras(), fixed, moving)
+        planned = plan(fixed, moving, job, given)
+    for sentence in (*moved, *planned.warnings):
+        run.warn(sentence)
+    torch.manual_seed(planned.job.seed)
+    run.prepare(planned.job)
+    matrix = run.linear(planned.job, given)
+    asked = planned.job
     while True:
         try:
-            return run.deformable(job, matrix)
+            return run.deformable(planned, matrix, given)
         except (MemoryError, RuntimeError) as error:
-            job, warning = smaller_job(job, asked, fixed.geometry, error)
+            smaller, warning = smaller_job(planned.job, asked, fixed.geometry, error)
+            planned = planned._replace(job=smaller)
             run.warn(warning)
 
 
 class _Run:
-    """One registration: its inputs, clock and warnings."""
+    """One registration: its images, clock and warnings."""
 
-    def __init__(self, fixed: Volume, moving: Volume, extras: Extras, report: Report):
+    def __init__(self, fixed: Volume, moving: Volume, report: Report):
         self.fixed, self.moving = fixed, moving
         self.monitor = Monitor(report)
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
-        self.extras = self._on_image_grids(extras)
+        self._scaled: tuple[Volume, Volume] | None = None
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and announce it; the monitor remembers a stop that the answer is."""
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage's."""
         started = time.perf_counter()
-        with suppress(Stopped):
-            self.monitor(Progress(name))
         try:
             yield
         finally:
             spent = time.perf_counter() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and announce it; the monitor remembers a stop that the callback answers."""
+        with self.timed(name):
+            with suppress(Stopped):
+                self.monitor(Progress(name))
+            yield
 
     def warn(self, sentence: str) -> None:
         """Keep a warning and report it at once."""
@@ -97,126 +98,94 @@ class _Run:
         with suppress(Stopped):
             self.monitor(Progress("prepare", message=sentence, warning=True))
 
-    def _on_image_grids(self, extras: Extras) -> Extras:
-        """Labels and masks on their image's grid, by physical space; a change is a warning."""
+    def prepare(self, job: Job) -> None:
+        """Scale the intensities of both images, once for the linear and the deformable stages."""
+        with self.timed("prepare"):
+            intensity = job.intensity or "minmax"
+            self._scaled = scaled(self.fixed, intensity), scaled(self.moving, intensity)
 
-        def fit(volume: Volume | None, image: Volume, name: str) -> Volume | None:
-            if volume is not None and name.endswith("mask") and not volume.array.any():
-                raise RegRefineError(f"{name}: the mask is empty; mark where to compare the images")
-            if volume is None or volume.geometry.same_grid(image.geometry):
-                return volume
-            if volume.geometry.overlap(image.geometry) == 0.0:
-                raise RegRefineError(f"{name}: does not overlap its image in space")
-            self.warn(f"{name}: on another grid than its image; resampled by position")
-            return resample(volume, image.geometry, None, "nearest")
-
-        return Extras(
-            fixed_labels=fit(extras.fixed_labels, self.fixed, "fixed labels"),
-            moving_labels=fit(extras.moving_labels, self.moving, "moving labels"),
-            fixed_mask=fit(extras.fixed_mask, self.fixed, "fixed mask"),
-            moving_mask=fit(extras.moving_mask, self.moving, "moving mask"),
-            initial=extras.initial,
-            fixed_landmarks=extras.fixed_landmarks,
-            moving_landmarks=extras.moving_landmarks,
-        )
-
-    def as_trained(self, job: Job, chosen: str | None) -> Job:
-        """Return the job with the intensities of the network's training, where they are known.
-
-        Those that the user chose stay; where they are others, that is a warning.
-        """
-        networks = [job.start_settings] if job.start == "network" else []
-        for settings in (*networks, job.settings):  # a refinement may have a network of its own
-            if not settings.get("weights"):
-                continue
-            locate(str(settings["weights"]))  # told at once where they are missing
-            model = wanted(settings)
-            if model is None:
-                continue
-            if chosen is None:
-                return job.replaced(
-                    intensity=choose_intensity(model.intensity, self.fixed, self.moving)
-                )
-            if chosen not in model.intensity:
-                ranges = " or ".join(model.intensity)
-                self.warn(f"intensity {chosen}: the network was trained with {ranges}")
-        return job
-
-    def linear(self, job: Job) -> FloatArray:
+    def linear(self, job: Job, extras: Extras) -> FloatArray:
         """Return the linear part, 4x4: given, searched for, or the identity."""
-        given = self.extras.initial
-        kind = job.affine or "none"
+        given = extras.initial
         if given is not None:
-            matrix = np.eye(4) if isinstance(given, DisplacementField) else check_matrix(given)
-            if kind != "none":
-                self.warn(f"an initial transform was given, so no {kind} alignment is searched for")
-        else:
-            if not kind.startswith("centre"):
-                check_overlap(self.fixed.geometry, self.moving.geometry, np.eye(4))
-            with self.stage("affine"):
-                matrix = align(
-                    self.fixed,
-                    self.moving,
-                    kind,
-                    intensity=job.intensity or "minmax",
-                    extras=self.extras,
-                    report=self.monitor,
-                )
-        if not isinstance(given, DisplacementField):
-            check_overlap(self.fixed.geometry, self.moving.geometry, matrix)
+            is_field = isinstance(given, DisplacementField)
+            return np.eye(4) if is_field else np.asarray(given, dtype=np.float64)
+        with self.stage("affine"):
+            matrix = align(
+                *self._images(job),
+                job.affine or "none",
+                intensity="none",  # scaled already
+                extras=extras,
+                report=self.monitor,
+            )
+        check_overlap(self.fixed.geometry, self.moving.geometry, matrix)
         return matrix
 
-    def deformable(self, job: Job, matrix: FloatArray) -> Result:
+    def deformable(self, planned: Plan, matrix: FloatArray, extras: Extras) -> Result:
         """Return the result of the stages after the linear one."""
+        job = planned.job
         memory.start_counting(job.device)
-        refined = self._refined(job, matrix)
+        refined = self._refined(planned, matrix, extras)
         for sentence in refined.remarks:
             self.warn(sentence)
         memory.give_back()
-        finish = Finish(self.fixed, self.moving, matrix, self.extras)
         with self.stage("finish"):
-            outcome = finish.outcome(refined.displacement, job)
-        for sentence in finish.doubts(outcome):
+            finish = Finish(self.fixed, self.moving, matrix, extras)
+            result = finish.result(refined, job)
+        for sentence in result.warnings:
             self.warn(sentence)
-        return Result(
-            affine=matrix,
-            history=refined.history,
+        return replace(
+            result,
             seconds=self.seconds,
             peak_memory_mb=memory.peak_mb(job.device),
-            device=job.device,
-            job=job,
             warnings=self.warnings,
-            **outcome,
         )
 
-    def _refined(self, job: Job, matrix: FloatArray) -> Refined:
-        """Return what the working grid is there for; nothing else of it is kept."""
+    def _images(self, job: Job) -> tuple[Volume, Volume]:
+        """Return the scaled images; anew after a first try ran out of memory and dropped them."""
+        if self._scaled is None:
+            self.prepare(job)
+        return self._scaled  # type: ignore[return-value]
+
+    def _refined(self, planned: Plan, matrix: FloatArray, extras: Extras) -> Refined:
+        """Return the refined displacement; of the working grid nothing else is kept."""
         with self.stage("prepare"):
-            pair = make_pair(self.fixed, self.moving, matrix, job, self.extras)
+            images, self._scaled = self._images(planned.job), None
+            pair = make_pair(*images, matrix, planned.job, extras)
+            del images
             self.monitor.watch(pair)
         with self.stage("start"):
-            start = self._start(pair, job)
+            start = self._start(pair, planned)
         with self.stage("refine"):
-            refined = self._refine(pair, start, job)
+            refined = self._refine(pair, start, planned)
         self.monitor.watch(None)
         return refined
 
-    def _start(self, pair: Pair, job: Job) -> Tensor:
-        name = job.start or "none"
-        if name == "none" and pair.initial is not None:
-            name = "initial"
+    def _start(self, pair: Pair, planned: Plan) -> Tensor:
+        name = planned.job.start or "none"
+        if name in ("none", "initial"):
+            name = "none" if pair.initial is None else "initial"
         if self.monitor.stopped:
             self.warn("stopped before the start; the result is the alignment so far")
             return pair.zero() if pair.initial is None else pair.initial
         predict: Callable[..., Tensor] = registry.find("start", name)
+        settings = _with_network(planned.job.start_settings, planned, "start")
         try:
-            return predict(pair, job.start_settings, self.monitor)
+            return predict(pair, settings, self.monitor)
         except Stopped:
             self.warn("stopped before the start was ready; the result is the alignment alone")
             return pair.zero()
 
-    def _refine(self, pair: Pair, start: Tensor, job: Job) -> Refined:
-        refine: Callable[..., Refined] = registry.find("refinement", job.refinement or "none")
+    def _refine(self, pair: Pair, start: Tensor, planned: Plan) -> Refined:
         if self.monitor.stopped:
             return Refined(start, stopped_because="stopped by the user")
-        return refine(pair, start, job.settings, self.monitor)
+        name = planned.job.refinement or "none"
+        refine: Callable[..., Refined] = registry.find("refinement", name)
+        settings = _with_network(planned.job.settings, planned, "refinement")
+        return refine(pair, start, settings, self.monitor)
+
+
+def _with_network(settings: dict[str, Any], planned: Plan, method: str) -> dict[str, Any]:
+    """Return the settings with the network that the plan has loaded in place of its weights."""
+    network = planned.networks.get(method)
+    return settings if network is None else {**settings, "weights": network}

@@ -1,33 +1,47 @@
 """The tables of names: each row says where a thing lives and, in one line, what it is.
 
 To add a loss, a network, a start or a refinement: write its file, add its row here. Rows are
-strings and are resolved on use, so this file needs the standard library alone.
+strings that are resolved on use, so this file needs the standard library alone.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .errors import RegRefineError
+from .errors import unknown
+from .settings import Settings
 
 
 class Row(NamedTuple):
-    """Where a thing lives ("module:name", relative to RegRefineLib) and its line of help."""
+    """Where a thing lives and its line of help; a start or refinement names its settings class too.
+
+    Places are "module:name", relative to RegRefineLib; settings classes load without torch.
+    """
 
     target: str
     help: str
+    settings: str = "settings:Settings"
 
 
 # start(pair: Pair, settings, report) -> displacement (1, 3, D, H, W) in voxels (see starts/)
 STARTS: dict[str, Row] = {
     "none": Row("starts.simple:zero", "no displacement: the refinement does all the work"),
     "initial": Row("starts.simple:initial", "the transform given with --init"),
-    "network": Row("starts.network:predict", "a trained network (see `models list`)"),
-    "convexadam": Row("starts.convexadam:predict", "dense search on MIND features (ConvexAdam)"),
-    "syn": Row("starts.syn:predict", "symmetric normalisation (needs antspyx)"),
+    "network": Row(
+        "starts.network:predict",
+        "a trained network (see `models list`)",
+        "starts.settings:Network",
+    ),
+    "convexadam": Row(
+        "starts.convexadam:predict",
+        "dense search on MIND features (ConvexAdam)",
+        "starts.settings:ConvexAdam",
+    ),
+    "syn": Row(
+        "starts.syn:predict", "symmetric normalisation (needs antspyx)", "starts.settings:SyN"
+    ),
 }
 
 # class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
@@ -62,16 +76,34 @@ NETWORKS: dict[str, Row] = {
     "firework-tm": Row("networks.firework:FiReworkTM", "TransMorph that mends its own last field"),
 }
 
-# refine(pair, start, settings, report) -> Refined (see refine/outcome.py)
+# refine(pair, start, settings, report) -> Refined (see pair.py)
 REFINEMENTS: dict[str, Row] = {
     "none": Row("refine.none:refine", "keep the start as it is"),
     "pyramid": Row(
-        "refine.pyramid.descent:refine", "coarse-to-fine diffeomorphic descent (the default)"
+        "refine.pyramid.descent:refine",
+        "coarse-to-fine diffeomorphic descent (the default)",
+        "refine.pyramid.settings:Pyramid",
     ),
-    "reg-ttr": Row("refine.reg_ttr:refine", "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)"),
-    "convexadam-adam": Row("refine.convexadam_adam:refine", "Adam on MIND features (ConvexAdam)"),
-    "firework": Row("refine.firework:refine", "a FiRework network goes on from any start"),
-    "network-io": Row("refine.network_io:refine", "train a copy of the network for this pair"),
+    "reg-ttr": Row(
+        "refine.reg_ttr:refine",
+        "ten Adam steps on NCC + SSIM + smoothness (Reg-TTR)",
+        "refine.settings:RegTTR",
+    ),
+    "convexadam-adam": Row(
+        "refine.convexadam_adam:refine",
+        "Adam on MIND features (ConvexAdam)",
+        "refine.settings:ConvexAdamAdam",
+    ),
+    "firework": Row(
+        "refine.firework:refine",
+        "a FiRework network goes on from any start",
+        "refine.settings:FiRework",
+    ),
+    "network-io": Row(
+        "refine.network_io:refine",
+        "train a copy of the network for this pair",
+        "refine.settings:NetworkIO",
+    ),
 }
 
 # loss(fixed, moving, mask=None) -> scalar tensor, smaller is better
@@ -109,16 +141,36 @@ TABLES: dict[str, Mapping[str, Row]] = {
 }
 
 
-def find(kind: str, name: str) -> Callable[..., Any]:
-    """Return what row `name` of table `kind` points at.
+def row(kind: str, name: str) -> Row:
+    """Return row `name` of table `kind`.
 
     Raises:
         RegRefineError: no such name; the message offers the nearest ones.
     """
     table = TABLES[kind]
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(table)}"
-        raise RegRefineError(f"unknown {kind} {name!r}; {hint}")
-    module, _, attribute = table[name].target.partition(":")
+        raise unknown(kind, name, table)
+    return table[name]
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """Return what row `name` of table `kind` points at.
+
+    Raises:
+        RegRefineError: no such name; the message offers the nearest ones.
+    """
+    return _resolved(row(kind, name).target)  # type: ignore[no-any-return]
+
+
+def settings_class(kind: str, name: str) -> type[Settings]:
+    """Return the settings class of a start or refinement; loads no torch.
+
+    Raises:
+        RegRefineError: no such name; the message offers the nearest ones.
+    """
+    return _resolved(row(kind, name).settings)  # type: ignore[no-any-return]
+
+
+def _resolved(place: str) -> Any:
+    module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(f"{__package__}.{module}"), attribute)

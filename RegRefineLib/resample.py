@@ -61,6 +61,19 @@ def resample(
     return Volume(array.astype(source.array.dtype, copy=False), target)
 
 
+def covered(moving: Geometry, grid: Geometry, matrix: FloatArray | None = None) -> Volume | None:
+    """Return 1 where the moving image lies on `grid` and 0 elsewhere; None where it covers it all.
+
+    The image ends half a voxel beyond its outermost voxel centres, as in `resample`.
+
+    Args:
+        matrix: 4x4, RAS mm of the grid -> RAS mm of the moving image; None: the same space.
+    """
+    whole = Volume(np.broadcast_to(np.uint8(1), moving.shape), moving)
+    inside = resample(whole, grid, matrix, "nearest")
+    return None if inside.array.all() else inside
+
+
 def smoothed(volume: Volume, sigma_mm: float) -> Volume:
     """Return the volume (float32) under a Gaussian of `sigma_mm` mm, edges continued outwards."""
     return _blurred(volume, sigma_mm / volume.geometry.spacing)

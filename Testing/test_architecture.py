@@ -17,9 +17,13 @@ FILES = sorted(LIBRARY.rglob("*.py"))
 SLICER_HALF = sorted(MODULE.rglob("*.py"))
 TESTS = sorted((ROOT / "Testing").rglob("*.py"))
 SLICER = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "mrml", "PythonQt"}
-WITHOUT_TORCH = ("geometry", "job", "registry", "presets", "memory_model", "errors", "settings")
+WITHOUT_TORCH = (
+    *("errors", "geometry", "job", "judgement", "memory_model", "presets", "registry", "settings"),
+    *("refine.settings", "refine.pyramid.settings", "starts.settings"),
+)
 # what lies in no folder and may be used by every room: values, errors, the pair and its tools
-VALUES = {"geometry", "errors", "job", "settings", "registry", "presets", "memory_model"}
+VALUES = {"geometry", "errors", "job", "judgement", "settings", "registry", "presets"}
+VALUES |= {"memory_model"}
 SHARED = VALUES | {
     "memory",
     "limits",
@@ -43,7 +47,7 @@ ROOMS = {
     "starts": {"inference", "networks", "ops", "weights"},
     "refine": {"inference", "losses", "networks", "ops"},
     "plots": {"io", "metrics"},
-    "worker": {"field_padding", "registration", "weights"},
+    "worker": {"field_padding", "io", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
     "demo": {"io", "plots", "registration"},
     "bench": {"io", "linear", "metrics", "plots", "registration", "weights"},

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import RegRefineError
 from ..geometry import DisplacementField, FloatArray, Geometry
 from ..io.transforms import read_transform
+from ..judgement import single_value
 from ..metrics.report import Images, Landmarks, report
 from ..resample import resample
 from .cases import Case
@@ -66,7 +67,7 @@ def judged(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str
     points = case.landmarks()
     if points is not None:
         found["tre_mm"] = report(field=whole, points=Landmarks(*points))["tre_mm"]
-    return {name: _mean(found.get(name)) for name in FIGURES}
+    return {name: single_value(found.get(name)) for name in FIGURES}
 
 
 def composed(field: DisplacementField, matrix: FloatArray) -> DisplacementField:
@@ -76,7 +77,3 @@ def composed(field: DisplacementField, matrix: FloatArray) -> DisplacementField:
     linear = matrix[:3, :3].astype(np.float32)
     affine = DisplacementField.from_affine(matrix, field.geometry).vectors
     return DisplacementField(field.vectors @ linear.T + affine, field.geometry)
-
-
-def _mean(value: Any) -> float | None:
-    return value.get("mean") if isinstance(value, dict) else value

@@ -19,7 +19,7 @@ import numpy as np
 from ..geometry import FloatArray, Volume
 from ..io.volumes import read_volume, write_volume
 from ..linear.search import align
-from ..resample import antialiased, resample
+from ..resample import antialiased, covered, resample
 from .cases import Case
 from .records import revision
 
@@ -94,13 +94,9 @@ def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None, ma
 
 
 def _mask(fixed: Volume, moving: Volume, matrix: FloatArray, place: Path) -> Path | None:
-    """Write where the moving image lies on the fixed grid; None where that is everywhere.
-
-    It ends half a voxel beyond the outermost voxel centres, as the resampled image does.
-    """
-    whole = Volume(np.ones(moving.array.shape, np.uint8), moving.geometry)
-    inside = resample(whole, fixed.geometry, matrix, "nearest")
-    if inside.array.all():
+    """Write where the moving image lies on the fixed grid; None where that is everywhere."""
+    inside = covered(moving.geometry, fixed.geometry, matrix)
+    if inside is None:
         return None
     write_volume(inside, place / MASK)
     return place / MASK

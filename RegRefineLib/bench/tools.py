@@ -6,13 +6,12 @@ Every tool gets images that are affinely aligned, so that only its deformable st
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import RegRefineError
+from ..errors import unknown
 
 RUNNERS = Path(__file__).resolve().parent / "runners"
 OWN = "regrefine"  # the environment that is this very Python
@@ -128,9 +127,7 @@ def tool_named(name: str, variants: Mapping[str, Mapping[str, Any]]) -> Tool:
     if name in TOOLS:
         return TOOLS[name]
     if name not in variants:
-        near = difflib.get_close_matches(name, [*TOOLS, *variants], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TOOLS)}"
-        raise RegRefineError(f"unknown tool {name!r}; {hint}")
+        raise unknown("tool", name, [*TOOLS, *variants])
     row = variants[name]
     base = tool_named(str(row.get("tool", "default")), {})
     settings = {**base.settings, **row.get("settings", {})}

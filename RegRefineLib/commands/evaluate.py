@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import RegRefineError
+from ..judgement import single_value
 from .apply import moved_points
-from .terminal import mean_of, say, show_table, table
+from .terminal import say, show_table, table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text(value: float | None) -> str:
-    return "-" if value is None else f"{mean_of(value):.3f}"
+    return "-" if value is None else f"{single_value(value):.3f}"
 
 
 def _metrics(arguments: argparse.Namespace) -> dict[str, Any]:

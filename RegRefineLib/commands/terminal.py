@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..job import Progress
+from ..judgement import single_value
 
 # figure -> its name in tables, its unit and its digits
 FIGURES = {
@@ -86,26 +87,24 @@ class Events:
         """Nothing to take away."""
 
 
-def mean_of(value: Any) -> float | None:
-    """Return a figure's mean where it is one per label, else itself."""
-    return value.get("mean") if isinstance(value, Mapping) else value
-
-
 def table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Return rows of text: a head with the stages' names, then one row per figure that is there."""
     rows = [["", *stages]]
     for name, (title, unit, digits) in FIGURES.items():
-        values = [mean_of(metrics.get(name)) for metrics in stages.values()]
+        values = [single_value(metrics.get(name)) for metrics in stages.values()]
         if any(value is not None for value in values):
             cells = ["-" if value is None else f"{value:.{digits}f}" for value in values]
             rows.append([f"{title} ({unit})" if unit else title, *cells])
     return rows
 
 
-def show_table(rows: list[list[str]]) -> None:
-    """Write rows of text in aligned columns."""
+def show_table(rows: list[list[str]], left: bool = False) -> None:
+    """Write rows of text in aligned columns: numbers to the right, or all columns to the left."""
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     for row in rows:
         first, rest = row[0].ljust(widths[0]), row[1:]
-        cells = [cell.rjust(w) for cell, w in zip(rest, widths[1:], strict=True)]
+        cells = [
+            cell.ljust(w) if left else cell.rjust(w)
+            for cell, w in zip(rest, widths[1:], strict=True)
+        ]
         say("  ".join([first, *cells]).rstrip())

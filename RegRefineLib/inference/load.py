@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from ..errors import RegRefineError
-from ..settings import read_settings
+from ..settings import NamedNetwork, read_settings
 from ..weights.catalogue import Preprocessing, find_model
 from ..weights.load import Loaded, load, preprocessing_of
 
-T = TypeVar("T")
-
-
-OWN = ("network", "weights", "like", "precision")
-
-
-PRECISIONS = ("float32", "bfloat16")
+T = TypeVar("T", bound=NamedNetwork)
+_NAMING = ("network", "weights", "like")
 
 
 def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
@@ -32,38 +28,58 @@ def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
     return preprocessing_of(str(settings.get("weights") or ""))
 
 
-def load_named(settings: Mapping[str, Any]) -> Loaded:
-    """Return the network that the settings name (see above), on the CPU and in evaluation mode."""
+def load_named(settings: Mapping[str, Any], own: Collection[str] = ()) -> Loaded:
+    """Return the network that a method's settings name, on the CPU and in evaluation mode.
+
+    Args:
+        settings: weights, network and like (settings.NamedNetwork); `weights` may be the network
+            itself, already loaded (plan.py does that). Every name that is not in `own` is an
+            option of the network's constructor.
+
+    Raises:
+        RegRefineError: the weights are not named or cannot be loaded, or an option is unknown.
+    """
     weights = settings.get("weights")
+    if isinstance(weights, Loaded):
+        return weights
     if not weights:
         raise RegRefineError(
-            "start network: name its weights, a model (see `regrefine models list`) or the path "
+            "name its weights with weights=..., a model (see `regrefine models list`) or the path "
             "of a file"
         )
     name, like = settings.get("network"), settings.get("like")
     return load(
-        str(weights),
+        os.fspath(weights),
         str(name) if name else None,
-        {key: option(value) for key, value in settings.items() if key not in OWN},
+        {k: option(v) for k, v in settings.items() if k not in own and k not in _NAMING},
         find_model(str(like)).preprocessing if like else None,
     )
 
 
-def split(kind: type[T], settings: Mapping[str, Any], refinement: str) -> tuple[T, Loaded]:
-    """Return a refinement's own settings and the network that the rest of its settings name.
+def split(kind: type[T], settings: Mapping[str, Any], method: str) -> tuple[T, Loaded]:
+    """Return a method's own settings and the network that its settings name.
+
+    Args:
+        kind: the method's settings class.
+        method: what messages call it, such as "start network".
 
     Raises:
-        RegRefineError: a setting is wrong, or the weights are not named or cannot be loaded.
+        RegRefineError: a setting is wrong, or the weights are not named, cannot be loaded, or are
+            of a network that cannot do what the method asks for.
     """
-    own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    options = read_settings(kind, {k: v for k, v in settings.items() if k in own})
-    named = {k: v for k, v in settings.items() if k not in own}
-    if not named.get("weights"):
+    own = {f.name for f in fields(kind)}
+    stated = {k: v for k, v in settings.items() if k in own and k not in _NAMING}
+    options = read_settings(kind, stated)
+    try:
+        loaded = load_named(settings, own)
+    except RegRefineError as error:
+        raise RegRefineError(f"{method}: {error}") from error
+    if kind.takes_field and not loaded.network.recursive:
         raise RegRefineError(
-            f"refinement {refinement}: name the weights of its network in its settings "
-            "(weights=...), a model or the path of a file, as for the network start"
+            f"{method}: {loaded.source} is of {type(loaded.network).__name__}, which cannot take "
+            "a field; name weights of firework-vm or firework-tm"
         )
-    return options, load_named(named)
+    return options, loaded
 
 
 def option(value: Any) -> Any:

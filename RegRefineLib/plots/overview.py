@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from ..geometry import DisplacementField, FloatArray, Volume
 from ..io.paths import PathLike, written_aside
 from ..job import Extras, Result
+from ..judgement import single_value
 from ..resample import resample
 from . import charts, panels
 from .slices import Plane, planes, telling_voxel
@@ -100,8 +101,7 @@ def of_result(result: Result, fixed: Volume, moving: Volume, extras: Extras) -> 
 def _table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     rows = [["", *stages]]
     for name, (title, digits) in _ROWS.items():
-        found = [metrics.get(name) for metrics in stages.values()]
-        values = [v.get("mean") if isinstance(v, Mapping) else v for v in found]
+        values = [single_value(metrics.get(name)) for metrics in stages.values()]
         if any(value is not None for value in values):
             rows.append([title, *("-" if v is None else f"{v:.{digits}f}" for v in values)])
     return rows

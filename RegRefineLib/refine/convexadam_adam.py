@@ -9,63 +9,27 @@ mean squared forward difference. Recipes:
 * released: the published program's numbers. It moves u * N/(N-1), resizes with a remainder
   stretched over the grid, throws the last step away and does nothing when the smoothness is 0.
 
-With masks, the voxels outside show their nearest inside (discrete.continued); `fixed` compares
-inside alone.
+With masks, voxels outside take the value of the nearest voxel inside (dense_search.continued);
+`fixed` compares inside alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import RegRefineError, Stopped
+from ..errors import Stopped
 from ..job import Progress
 from ..ops.dense_search import cell_features, pool, unpool
 from ..ops.filters import box3
 from ..ops.warp import warp
 from ..pair import Pair, Refined, Report, compared
-from ..settings import read_settings
-
-RECIPES = ("fixed", "released")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the Adam stage; the published program's names in brackets.
-
-    Attributes:
-        recipe: fixed or released.
-        mind_radius, mind_dilation: of the MIND features, in voxels [mind_r, mind_d].
-        spacing: edge of a cell of the optimised grid in voxels [grid_sp_adam].
-        steps: Adam iterations [selected_niter]; released takes effect of one less.
-        learning_rate: Adam's, in cells.
-        smoothness: weight of the regulariser [lambda_weight].
-        smoothing: odd width of three box averages of the final field, or 0 [selected_smooth].
-    """
-
-    recipe: str = "fixed"
-    mind_radius: int = 1
-    mind_dilation: int = 2
-    spacing: int = 2
-    steps: int = 80
-    learning_rate: float = 1.0
-    smoothness: float = 1.25
-    smoothing: int = 0
-
-    def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise RegRefineError(f"recipe: one of {', '.join(RECIPES)}, got {self.recipe!r}")
-        if min(self.mind_radius, self.mind_dilation, self.spacing) < 1 or self.steps < 0:
-            raise RegRefineError(
-                "mind_radius, mind_dilation and spacing: 1 or more, steps: 0 or more are needed"
-            )
-        if self.smoothing and self.smoothing % 2 == 0:
-            raise RegRefineError(f"setting smoothing: 0 or an odd width, got {self.smoothing}")
+from ..settings import Conditions, read_settings
+from .settings import ConvexAdamAdam
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
@@ -74,13 +38,9 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     Raises:
         RegRefineError: a setting is wrong or the images are smaller than a cell.
     """
-    chosen = read_settings(Settings, settings)
+    chosen = read_settings(ConvexAdamAdam, settings)
+    chosen.check(Conditions(pair.shape))
     released = chosen.recipe == "released"
-    if min(pair.shape) < chosen.spacing:
-        raise RegRefineError(
-            f"convexadam-adam: cells of {chosen.spacing} voxels do not fit in an image of "
-            f"{' x '.join(map(str, pair.shape))}; set spacing to 1"
-        )
     if chosen.steps == 0 or (released and chosen.smoothness == 0):
         return Refined(_smooth(_to_grid(start, pair.shape), chosen.smoothing))
     images = _Cells.of(pair, start, chosen)
@@ -106,7 +66,7 @@ class _Cells(NamedTuple):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, pair: Pair, start: Tensor, settings: Settings) -> _Cells:
+    def of(cls, pair: Pair, start: Tensor, settings: ConvexAdamAdam) -> _Cells:
         window = (settings.mind_radius, settings.mind_dilation, settings.spacing)
         fixed = cell_features(pair.fixed, pair.fixed_mask, *window)
         moving = cell_features(pair.moving, pair.moving_mask, *window)
@@ -123,7 +83,7 @@ class _Cells(NamedTuple):
 
 
 def _optimise(
-    images: _Cells, start: Tensor, settings: Settings, report: Report
+    images: _Cells, start: Tensor, settings: ConvexAdamAdam, report: Report
 ) -> tuple[Tensor, list[dict[str, float]], str]:
     """Return the field in cells, the history and why it ended."""
     released = settings.recipe == "released"
@@ -164,17 +124,7 @@ def _spline(parameter: Tensor, released: bool) -> Tensor:
 
 
 def _smooth(field: Tensor, width: int) -> Tensor:
-    """Return three box averages of `width`, zeros outside counted; 0 leaves the field as it is.
-
-    Raises:
-        RegRefineError: the window is wider than the field.
-    """
-    size = field.shape[2:]
-    if width > min(size):
-        raise RegRefineError(
-            f"convexadam-adam: an average of width {width} is wider than the field, "
-            f"{' x '.join(map(str, size))}; use less spacing or smoothing, or the recipe fixed"
-        )
+    """Return three box averages of `width`, zeros outside counted; 0 leaves the field as it is."""
     if width:
         for _ in range(3):
             field = F.avg_pool3d(field, width, stride=1, padding=width // 2)

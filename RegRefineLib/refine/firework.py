@@ -2,8 +2,8 @@
 
     phi^{k+1} = phi^k - R(I_f, I_m, I_m o phi^k, phi^k)    (arXiv 2410.09595; networks/firework.py)
 
-phi^0 is whatever the start gave: zero (then the first step is the network's own first stage), a
-search's or Reg-TTR's field. The paper fixes n per data set by the labels of its test images; here
+phi^0 is the start's field, of whatever kind; from zero, the first step is the network's own first
+stage. The paper fixes n per data set by the labels of its test images; here
 the images alone decide: the steps end when the local NCC of the warped image gains no more, and the
 best field is kept, the start included.
 """
@@ -18,41 +18,14 @@ import torch
 from torch import Tensor
 
 from .. import registry
-from ..errors import RegRefineError, Stopped
+from ..errors import Stopped
 from ..inference.grid import network_grid
-from ..inference.load import PRECISIONS, split
+from ..inference.load import split
 from ..job import Progress
 from ..networks.base import autocast
 from ..ops.warp import warp
 from ..pair import Pair, Refined, Report, compared
-
-
-@dataclass(frozen=True)
-class FiRework:
-    """Settings; what is not one of them names the network (weights, network, like, its options).
-
-    Attributes:
-        steps: the most calls of the network.
-        similarity: the criterion, a name of `regrefine list similarities`.
-        patience: stop after so many steps without gain; 0 never.
-        keep: best (by the criterion) or last (as published).
-        precision: float32, or bfloat16 for the convolutions alone.
-    """
-
-    steps: int = 12
-    similarity: str = "ncc"
-    patience: int = 2
-    keep: str = "best"
-    precision: str = PRECISIONS[0]
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("keep", ("best", "last")), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                found = getattr(self, name)
-                raise RegRefineError(f"setting {name}: {' or '.join(allowed)}, got {found!r}")
-        if min(self.steps, self.patience) < 0:
-            raise RegRefineError("settings steps, patience: none can be negative")
-        registry.find("similarity", self.similarity)
+from .settings import FiRework
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
@@ -63,12 +36,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
             a network that takes no field.
         Cancelled: the report callback dropped the run.
     """
-    options, loaded = split(FiRework, settings, "firework")
-    if not loaded.network.recursive:
-        raise RegRefineError(
-            f"refinement firework: {settings['weights']} is of {type(loaded.network).__name__}, "
-            "which cannot take a field; name weights of firework-vm or firework-tm"
-        )
+    options, loaded = split(FiRework, settings, "refinement firework")
     network = loaded.network.to(pair.device)
     grid = network_grid(pair.geometry, loaded.preprocessing, network)
     moving, fixed = grid.both(pair)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .. import registry
-from ..errors import RegRefineError, Stopped
+from ..errors import Stopped
 from ..inference.grid import NetworkGrid, network_grid
 from ..inference.load import split
 from ..job import Progress
@@ -29,39 +29,7 @@ from ..losses.inverse_consistency import cube_points, gradicon_of_offsets
 from ..networks.base import RegistrationNetwork
 from ..ops.warp import resize, warp
 from ..pair import Pair, Refined, Report
-
-GRADICON = "gradicon"
-
-
-@dataclass(frozen=True)
-class NetworkIO:
-    """Settings. The defaults are uniGradICON's; what is not one of them names the network.
-
-    Attributes:
-        steps, learning_rate: Adam's.
-        similarity: a name of `regrefine list similarities`.
-        regulariser: gradicon, which asks the network for both directions, or a name of `regrefine
-            list regularisers`; regulariser_weight is its factor.
-        keep: last (as published) or best: the field of the least loss.
-        seed: of the random shifts of GradICON's points.
-    """
-
-    steps: int = 50
-    learning_rate: float = 2e-5
-    similarity: str = "lncc"
-    regulariser: str = GRADICON
-    regulariser_weight: float = 1.5
-    keep: str = "last"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.keep not in ("last", "best"):
-            raise RegRefineError(f"setting keep: last or best, got {self.keep!r}")
-        if self.steps < 0 or self.learning_rate <= 0:
-            raise RegRefineError("settings: steps cannot be negative, learning_rate is positive")
-        registry.find("similarity", self.similarity)
-        if self.regulariser != GRADICON:
-            registry.find("regulariser", self.regulariser)
+from .settings import GRADICON, NetworkIO
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
@@ -77,7 +45,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         RegRefineError: a setting is wrong, or the weights are not named or cannot be loaded.
         Cancelled: the report callback dropped the run.
     """
-    options, loaded = split(NetworkIO, settings, "network-io")
+    options, loaded = split(NetworkIO, settings, "refinement network-io")
     grid = network_grid(pair.geometry, loaded.preprocessing, loaded.network)
     return optimise(loaded.network, pair, grid, options, report)
 

@@ -2,17 +2,15 @@
 
     L(u) = l1 * NCC(I_f, I_m o u) + l2 * (1 - SSIM(I_f, I_m o u)) + l3 * smooth(u)
 
-over the displacement itself, one vector per voxel (or per grid_sp voxels). Paper, published program
-and sense disagree in details; each is a setting, and the presets `released`, `paper` and `fixed`
-are rows of such settings.
+over the displacement itself, one vector per voxel (or per grid_sp voxels). The paper and the
+published program differ in details; each is a setting, and the presets `reg-ttr-released`,
+`reg-ttr-paper` and `reg-ttr-mended` are rows of such settings.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import registry
-from ..errors import RegRefineError, Stopped
+from ..errors import Stopped
 from ..job import Progress
 from ..losses.ncc import multi_window_terms
 from ..losses.smoothness import gradient_l1, gradient_l2
@@ -28,69 +26,8 @@ from ..losses.ssim import SSIM
 from ..losses.windowed import WindowedSimilarity
 from ..ops.warp import warp
 from ..pair import Pair, Refined, Report, compared
-from ..settings import read_settings
-
-
-@dataclass(frozen=True)
-class RegTTR:
-    """Settings. The defaults are the `fixed` preset.
-
-    Attributes:
-        steps, learning_rate: Adam's; published rates are 0.1 (abdomen) and 0.025 (cardiac).
-        similarity: ncc+ssim, or a name of `regrefine list similarities`.
-        windows: local NCC windows and their weights, "width:weight ...".
-        ncc_weight, ssim_weight, smooth_weight: l1, l2, l3; ssim_weight 0 is the paper's ablation.
-        smoothness: l1 (released) or l2 (the paper's diffusion).
-        grid_sp: one displacement per grid_sp voxels along each axis.
-        warp: exact, or reg-ttr: the published program's loss warp, which moves N/(N-1) too far.
-        keep: best (the field with the least loss), after-best (the published program's: one step
-            beyond it) or last.
-        patience: stop after so many steps without improvement; 0 never.
-        clip: largest gradient norm; 0 is off. plateau: the published rate scheduler.
-    """
-
-    steps: int = 10
-    learning_rate: float = 0.1
-    similarity: str = "ncc+ssim"
-    windows: str = "5:0.5 9:0.3 13:0.2"
-    ncc_weight: float = 1.0
-    ssim_weight: float = 2.0
-    smooth_weight: float = 1.0
-    smoothness: str = "l1"
-    grid_sp: int = 1
-    warp: str = "exact"
-    keep: str = "best"
-    patience: int = 3
-    clip: float = 0.0
-    plateau: bool = False
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("smoothness", ("l1", "l2")),
-            ("warp", ("exact", "reg-ttr")),
-            ("keep", ("best", "after-best", "last")),
-        ):
-            if getattr(self, name) not in allowed:
-                found = getattr(self, name)
-                raise RegRefineError(f"setting {name}: {' or '.join(allowed)}, got {found!r}")
-        if min(self.steps, self.patience, self.clip) < 0:
-            raise RegRefineError("settings steps, patience, clip: none can be negative")
-        if self.grid_sp < 1 or self.learning_rate <= 0:
-            raise RegRefineError("settings: grid_sp is at least 1, learning_rate is positive")
-
-    def window_list(self) -> list[tuple[int, float]]:
-        """Return [(width, weight), ...] of `windows`."""
-        try:
-            parts = [part.split(":") for part in self.windows.replace(",", " ").split()]
-            windows = [(int(width), float(weight)) for width, weight in parts]
-        except ValueError:
-            raise RegRefineError(
-                f"setting windows: 'width:weight ...' is needed, got {self.windows!r}"
-            ) from None
-        sound = all(w >= 3 and w % 2 == 1 and math.isfinite(share) for w, share in windows)
-        if not windows or not sound:
-            raise RegRefineError(f"setting windows: odd widths from 3 on, got {self.windows!r}")
-        return windows
+from ..settings import Conditions, read_settings
+from .settings import NCC_SSIM, RegTTR
 
 
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
@@ -101,11 +38,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         Cancelled: the report callback dropped the run.
     """
     options = read_settings(RegTTR, settings)
-    if options.grid_sp > min(pair.shape) // 2:
-        raise RegRefineError(
-            f"setting grid_sp: at most {min(pair.shape) // 2} for the working grid's "
-            f"{' x '.join(map(str, pair.shape))} voxels, got {options.grid_sp}"
-        )
+    options.check(Conditions(pair.shape))
     loss = _Loss(pair, options, compared(pair, start))
     parameter = _to_parameter(start, options.grid_sp)
     run = _Run(options, parameter, report)
@@ -142,7 +75,7 @@ class _Loss:
         self.similarity: Callable[[Tensor], Tensor]
         self.moving, fixed = pool(pair.moving), pool(pair.fixed)
         mask = None if mask is None else pool(mask)
-        if options.similarity == "ncc+ssim":
+        if options.similarity == NCC_SSIM:
             terms = [
                 (options.ncc_weight * weight, term)
                 for weight, term in multi_window_terms(options.window_list())

@@ -1,9 +1,7 @@
 """A network's field as the start: weights by name or path, the grid they want, one pass.
 
-Settings: `network` (a row of registry.NETWORKS), `weights` (a model's name or a file's path),
-`like` (a model whose preprocessing a file of one's own was trained with), `precision` (float32, or
-bfloat16 for the convolutions alone); every other setting is an option of the network's constructor,
-lists written as JSON.
+Its settings are those of starts.settings.Network; every further name is an option of the network's
+constructor, lists written as JSON.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import RegRefineError
 from ..inference.grid import NetworkGrid, network_grid
-from ..inference.load import PRECISIONS, load_named
+from ..inference.load import split
 from ..job import Progress
 from ..memory import is_out_of_memory
 from ..networks.base import autocast
 from ..pair import Pair, Report
 from ..weights.catalogue import Preprocessing
 from ..weights.load import Loaded
+from .settings import Network
 
 COARSEST_MM = 4.0  # no network is asked on larger voxels when memory is short
 
@@ -35,12 +33,9 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         RegRefineError: no weights are named, they cannot be loaded (see weights.load), or a
             setting is wrong.
     """
-    loaded = load_named(settings)
-    precision = str(settings.get("precision", PRECISIONS[0]))
-    if precision not in PRECISIONS:
-        raise RegRefineError(f"precision: one of {', '.join(PRECISIONS)}, got {precision!r}")
+    options, loaded = split(Network, settings, "start network")
     network = loaded.network.to(pair.device)
-    if precision == "bfloat16" and pair.device.type == "cpu":
+    if options.precision == "bfloat16" and pair.device.type == "cpu":
         said = "bfloat16 is for GPUs; most CPUs take far longer with it than with float32"
         report(Progress("start", message=said, warning=True))
     preprocessing = loaded.preprocessing
@@ -49,7 +44,7 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         report(Progress("start", message=_sentence(loaded, pair, grid)))
         try:
             moving, fixed = grid.both(pair)
-            with torch.no_grad(), autocast(pair.device, precision):
+            with torch.no_grad(), autocast(pair.device, options.precision):
                 found: Tensor = network(moving, fixed)
             return grid.displacement(found.to(pair.fixed.dtype))
         except (MemoryError, RuntimeError) as error:
@@ -63,7 +58,7 @@ def _coarser(preprocessing: Preprocessing, error: Exception) -> Preprocessing:
 
     Raises:
         Exception: `error` itself, where it is not about memory, or where the network has no voxel
-            size of its own, so that a coarser working grid helps (memory.smaller_job).
+            size of its own, so that a coarser working grid helps (plan.smaller_job).
     """
     spacing = preprocessing.spacing_mm
     if not is_out_of_memory(error) or spacing is None or 2 * spacing > COARSEST_MM:

@@ -2,12 +2,11 @@
 
 antspyx is an extra and CPU only. A process of its own can be ended when it takes too long, and what
 the C++ code does to memory and threads stays there. The affine part is already out of the pair, so
-SyN alone runs, from the identity. Repeatable with one thread only.
+SyN alone runs, from the identity. Runs are repeatable with one thread only.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +26,10 @@ from ..errors import RegRefineError
 from ..job import Progress
 from ..pair import Pair, Report
 from ..settings import read_settings
+from .settings import SyN
 
 METRICS = {"mattes": "mattes", "cc": "CC", "meansquares": "meansquares", "demons": "demons"}
 PULSE_S = 1.0  # between two reports
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of SyN; the defaults are antspyx's own, which papers mean by "SyN".
-
-    Attributes:
-        metric: mattes, cc, meansquares or demons.
-        sampling: histogram bins of mattes, radius in voxels of cc (2 to 4 is usual).
-        iterations: at 1/4, 1/2 and full resolution, separated by commas; more numbers begin
-            coarser.
-        gradient_step, flow_sigma, total_sigma: step length, smoothing of the update and of the
-            whole field.
-        threads: 0 leaves it to ITK.
-        seed: of the random sampling.
-        time_limit_s: the process is ended after so long.
-    """
-
-    metric: str = "mattes"
-    sampling: int = 32
-    iterations: str = "40,20,0"
-    gradient_step: float = 0.2
-    flow_sigma: float = 3.0
-    total_sigma: float = 0.0
-    threads: int = 0
-    seed: int = 1
-    time_limit_s: float = 3600.0
-
-    def __post_init__(self) -> None:
-        if self.metric.lower() not in METRICS:
-            raise RegRefineError(f"metric: one of {', '.join(METRICS)}, got {self.metric!r}")
-        if not self.numbers:
-            raise RegRefineError(
-                f"iterations: whole numbers like 40,20,0 are needed, got {self.iterations!r}"
-            )
-
-    @property
-    def numbers(self) -> list[int]:
-        """The iterations of each resolution; empty where the text is wrong."""
-        words = [word.strip() for word in self.iterations.split(",")]
-        return [int(word) for word in words] if all(word.isdigit() for word in words) else []
 
 
 def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
@@ -80,9 +39,8 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
         RegRefineError: antspyx is not installed, a setting is wrong, SyN fails or takes longer than
             its limit.
     """
-    chosen = read_settings(Settings, settings)
-    if importlib.util.find_spec("ants") is None:
-        raise RegRefineError("start syn needs the package antspyx: pip install 'RegRefineLib[syn]'")
+    chosen = read_settings(SyN, settings)
+    chosen.check_packages("start syn")
     with tempfile.TemporaryDirectory(prefix="regrefine_syn_") as name:
         folder = Path(name)
         _write(pair, chosen, folder)
@@ -93,21 +51,21 @@ def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
     return torch.from_numpy(np.moveaxis(vectors, -1, 0).copy())[None].to(pair.fixed)
 
 
-def _write(pair: Pair, settings: Settings, folder: Path) -> None:
+def _write(pair: Pair, settings: SyN, folder: Path) -> None:
     for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
         image = getattr(pair, name)
         if image is not None:
             np.save(folder / f"{name}.npy", image[0, 0].float().cpu().numpy())
     job = {
         **asdict(settings),
-        "metric": METRICS[settings.metric.lower()],
+        "metric": METRICS[settings.metric],
         "iterations": settings.numbers,
         "spacing": [float(s) for s in pair.geometry.spacing[::-1]],
     }
     (folder / "job.json").write_text(json.dumps(job))
 
 
-def _run(folder: Path, settings: Settings, report: Report) -> None:
+def _run(folder: Path, settings: SyN, report: Report) -> None:
     """Run the process to its end; whatever the report raises ends it too."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     if settings.threads:

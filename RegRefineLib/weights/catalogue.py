@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import RegRefineError
+from ..errors import RegRefineError, unknown
 from ..io import paths
 from ..job import INTENSITIES
 
@@ -39,9 +38,9 @@ class Preprocessing:
     level: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.intensity if name not in INTENSITIES]
-        if unknown:
-            raise RegRefineError(f"intensity: one of {', '.join(INTENSITIES)}, got {unknown[0]!r}")
+        strange = [name for name in self.intensity if name not in INTENSITIES]
+        if strange:
+            raise RegRefineError(f"intensity: one of {', '.join(INTENSITIES)}, got {strange[0]!r}")
         axes = {frozenset("RL"), frozenset("AP"), frozenset("IS")}
         letters = self.orientation or "RAS"
         if len(letters) != 3 or {a for a in axes if a & set(letters)} != axes:
@@ -51,9 +50,9 @@ class Preprocessing:
     def from_json(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Return it from models.json or a file's metadata; lists become tuples."""
         names = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - names)
-        if unknown:
-            raise RegRefineError(f"preprocessing: unknown {', '.join(unknown)}")
+        strange = sorted(set(values) - names)
+        if strange:
+            raise RegRefineError(f"preprocessing: unknown {', '.join(strange)}")
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
@@ -144,9 +143,7 @@ def find_model(name: str) -> Model:
     if name not in models:
         if missing():
             raise RegRefineError(f"unknown model {name!r}; {missing()}")
-        near = difflib.get_close_matches(name, models, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(models)}"
-        raise RegRefineError(f"unknown model {name!r}; {hint}")
+        raise unknown("model", name, models)
     return models[name]
 
 

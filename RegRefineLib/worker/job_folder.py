@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import RegRefineError
 from ..field_padding import GridAndMatrix
 from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..io.paths import written_aside
 from ..job import PROTOCOL, Extras, Job
 from .scene_result import Ready
 
@@ -199,9 +200,8 @@ def _listed(array: Any) -> Any:
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(record, default=_plain), encoding="ascii")
-    unfinished.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(record, default=_plain), encoding="ascii")
 
 
 def _plain(value: Any) -> Any:

@@ -175,7 +175,8 @@ def test_a_wrong_file_of_presets_is_said(tmp_path, content, word):
 def test_a_file_that_is_not_there_or_cannot_be_written_is_said(tmp_path):
     with pytest.raises(RegRefineError, match="cannot be read"):
         loadPresets(tmp_path / "none.json")
-    with pytest.raises(RegRefineError, match="cannot be written"):
+    (tmp_path / "no").write_text("a file where a folder is needed")
+    with pytest.raises(RegRefineError, match="is not a folder"):
         savePresets(tmp_path / "no" / "folder.json", [OWN])
 
 

@@ -13,7 +13,8 @@ from RegRefineLib.ops import dense_search as discrete
 from RegRefineLib.ops import mind
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.convexadam_adam import refine
-from RegRefineLib.starts.convexadam import Settings, predict, search
+from RegRefineLib.starts.convexadam import predict, search
+from RegRefineLib.starts.settings import ConvexAdam
 
 Arrays = dict[str, np.ndarray]
 DIRECTIONS = ("fixed_to_moving", "moving_to_fixed")
@@ -83,7 +84,7 @@ def _complete(pair: Pair, golden: Golden) -> dict[str, np.ndarray]:
                     settings[setting] = int(word.removeprefix(key))
         begin = start
         if "ic_false" in name:
-            begin = search(pair, Settings(**discrete_stage, inverse_consistent=False), ignore)
+            begin = search(pair, ConvexAdam(**discrete_stage, inverse_consistent=False), ignore)
         found[name] = refine(pair, begin, settings, ignore).displacement[0].numpy()
     return found
 

@@ -27,7 +27,7 @@ MISTAKES = {
     "unknown backbone": (["--backbone", "convexadm"], "did you mean convexadam"),
     "unknown refinement": (["--refine", "regttr"], "did you mean reg-ttr"),
     "unknown similarity": (["--set", "similarity=lnc"], "did you mean"),
-    "unknown setting": (["--set", "stepps=3"], "unknown setting stepps"),
+    "unknown setting": (["--set", "stepps=3"], "unknown setting 'stepps'; did you mean steps"),
     "unknown affine": (["--affine", "afine"], "--affine"),
     "unknown intensity": (["--intensity", "bright"], "--intensity"),
     "unknown option": (["--no-such"], "--no-such"),

@@ -16,6 +16,7 @@ from RegRefineLib.ops.warp import CONVENTIONS, to_exact, warp
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.convexadam_adam import refine
 from RegRefineLib.starts import convexadam
+from RegRefineLib.starts.settings import RECIPES
 
 SHAPE = (26, 31, 36)
 SEARCH = {"spacing": 3, "reach": 3}
@@ -133,7 +134,7 @@ def test_a_field_made_exact_moves_as_before(convention):
     assert torch.allclose(warp(image, exact), warp(image, u, convention=convention), atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", convexadam.RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("shift", [(3, 0, 0), (0, -3, 0), (2, -3, 4)])
 def test_start_and_refinement_find_a_shift_with_its_sign(recipe, shift):
     given = pair(shift)
@@ -165,9 +166,9 @@ def test_where_memory_is_short_costs_are_kept_in_half(monkeypatch):
     given = pair((3, 0, 0))
     usual = convexadam.predict(given, SEARCH, ignore)
     needed = 4 * (8 * 10 * 12) * 7**3
-    monkeypatch.setattr(convexadam, "MEMORY_LIMIT", needed)
+    monkeypatch.setattr(convexadam, "TABLE_LIMIT", needed)
     assert torch.allclose(convexadam.predict(given, SEARCH, ignore), usual, atol=0.5)
-    monkeypatch.setattr(convexadam, "MEMORY_LIMIT", needed // 2 - 1)
+    monkeypatch.setattr("RegRefineLib.starts.settings.TABLE_LIMIT", needed // 2 - 1)
     with pytest.raises(RegRefineError, match="for one table"):
         convexadam.predict(given, SEARCH, ignore)
 
@@ -217,12 +218,12 @@ def test_a_stack_of_few_slices_goes():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"recipe": "best"}, "recipe: one of fixed, released"),
+        ({"recipe": "best"}, "recipe: fixed or released"),
         ({"spacing": 40}, "set spacing to 13 or less"),
-        ({"spacing": 0}, "spacing: 1 or more"),
+        ({"spacing": 0}, "spacing: at least 1"),
         ({"reach": 1.5}, "reach: a whole number"),
         ({"spacing": 1, "reach": 40}, "GB for one table"),
-        ({"step": 1}, "unknown setting step"),
+        ({"step": 1}, "unknown setting 'step'"),
     ],
 )
 def test_wrong_search_settings_are_named(settings, message):
@@ -233,12 +234,12 @@ def test_wrong_search_settings_are_named(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"recipe": "best"}, "recipe: one of fixed, released"),
+        ({"recipe": "best"}, "recipe: fixed or released"),
         ({"smoothing": 4}, "0 or an odd width, got 4"),
         ({"smoothing": 27, "steps": 1}, "width 27 is wider than the field, 26 x 31 x 36"),
-        ({"recipe": "released", "spacing": 10}, "width 3 is wider than the field, 2 x 3 x 3"),
+        ({"recipe": "released", "spacing": 10}, "width 3 is wider than the field"),
         ({"spacing": 40}, "set spacing to 1"),
-        ({"steps": -1}, "steps: 0 or more"),
+        ({"steps": -1}, "steps: at least 0"),
         ({"learning_rate": "fast"}, "a number is needed"),
     ],
 )

@@ -14,6 +14,7 @@ from RegRefineLib.geometry import DisplacementField, Geometry, Volume
 from RegRefineLib.job import Extras, Job
 from RegRefineLib.metrics.report import report
 from RegRefineLib.ops.warp import jacobian_determinant, resize
+from RegRefineLib.pair import Refined
 
 GRID = Geometry.from_parts(
     (9, 17, 4), (1.5, 2.0, 3.0), rotation(np.array([0.3, 0.1, -0.2])), (7, -5, 3)
@@ -24,7 +25,7 @@ SMALL, LARGE = (12, 12, 12), (24, 24, 24)
 def folds_percent(displacement: torch.Tensor) -> float:
     image = Volume(np.random.default_rng(0).random(LARGE, np.float32), Geometry(LARGE, np.eye(4)))
     finish = Finish(image, image, np.eye(4), Extras())
-    return float(finish.outcome(displacement, Job())["after"]["folds_percent"])
+    return float(finish.result(Refined(displacement), Job()).after["folds_percent"])
 
 
 def spike(height: float) -> torch.Tensor:

@@ -131,10 +131,10 @@ def test_what_a_user_can_do_wrong_is_a_sentence(weights: str, pair: Pair, tmp_pa
     plain = VoxelMorph(**SMALL)
     save(tmp_path / "plain", plain, "voxelmorph", SMALL)
     for settings, sentence in (
-        ({}, "name the weights of its network"),
+        ({}, "refinement firework: name its weights"),
         ({"weights": str(tmp_path / "plain")}, "VoxelMorph, which cannot take a field"),
         ({"weights": weights, "keep": "first"}, "setting keep"),
-        ({"weights": weights, "steps": -1}, "none can be negative"),
+        ({"weights": weights, "steps": -1}, "steps: at least 0"),
         ({"weights": weights, "similarity": "nc"}, "did you mean"),
     ):
         with pytest.raises(RegRefineError, match=sentence):

@@ -95,7 +95,7 @@ def test_the_working_grid_is_planned_to_fit_into_the_free_memory(monkeypatch):
     job = Job(device="cpu", refinement="pyramid")
     needed = costs.bytes_per_voxel(job)
     monkeypatch.setattr(planning, "free_bytes", lambda _: 0.25 * LARGE.voxel_count * needed)
-    planned, sentence = planning.plan(job, LARGE)
+    planned, sentence = planning.fit_into_memory(job, LARGE)
     voxels = working_grid(LARGE, planned.working_spacing_mm).voxel_count
     assert 0.5 < voxels / (0.7 * 0.25 * LARGE.voxel_count) <= 1.0
     assert "mm voxels" in sentence
@@ -112,7 +112,7 @@ def test_the_working_grid_is_planned_to_fit_into_the_free_memory(monkeypatch):
 )
 def test_what_fits_was_chosen_or_is_not_known_is_left_alone(monkeypatch, job, free):
     monkeypatch.setattr(planning, "free_bytes", lambda _: free)
-    assert planning.plan(job, LARGE) == (job, "")
+    assert planning.fit_into_memory(job, LARGE) == (job, "")
 
 
 def test_the_plan_is_said_in_the_result(monkeypatch):

@@ -206,9 +206,9 @@ def test_masks_say_where_the_images_are_compared(pair):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, "name the weights"),
-        ({"weights": "x", "steps": -1}, "steps cannot be negative"),
-        ({"weights": "x", "keep": "first"}, "keep: last or best"),
+        ({}, "name its weights"),
+        ({"weights": "x", "steps": -1}, "steps: at least 0"),
+        ({"weights": "x", "keep": "first"}, "setting keep: last or best"),
         ({"weights": "x", "similarity": "lnc"}, "did you mean lncc"),
         ({"weights": "x", "regulariser": "gradient"}, "did you mean gradient-l"),
         ({"weights": "nothing.pth", "network": "rdp"}, "no such file"),

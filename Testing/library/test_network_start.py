@@ -90,7 +90,7 @@ def test_half_precision_is_for_the_convolutions_alone(
     assert [e.message.split(";")[0] for e in heard if e.warning] == ["bfloat16 is for GPUs"]
     assert half.dtype == torch.float32
     assert 0 < float((full - half).abs().max()) < 0.05 * float(full.abs().max())
-    with pytest.raises(RegRefineError, match="precision: one of"):
+    with pytest.raises(RegRefineError, match="precision: float32 or bfloat16"):
         predict(pair, {**settings, "precision": "int8"}, ignore)
 
 

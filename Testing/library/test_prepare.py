@@ -56,7 +56,7 @@ def test_scaling_does_not_see_the_units():
     other = Volume(image.array * 300 - 40, GRID)
     for name in ("minmax", "percentile"):
         np.testing.assert_allclose(
-            intensity.scaled(other, name).array, prepare.scaled(image, name).array, atol=1e-5
+            intensity.scaled(other, name).array, intensity.scaled(image, name).array, atol=1e-5
         )
 
 

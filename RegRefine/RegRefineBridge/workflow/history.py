@@ -15,6 +15,7 @@ from typing import Any
 
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.job import Job
+from RegRefineLib.judgement import single_values, worse
 from RegRefineLib.presets import resolve
 from RegRefineLib.worker.scene_result import Ready
 
@@ -22,10 +23,6 @@ from ..i18n import _
 from .interfaces import Nodes, PairSize, Request
 
 KEPT_ON_DISK = 5
-# figure -> 1 if more of it is better, -1 if less of it is, 0 if neither
-DIRECTION = {"dice": 1, "hd95_mm": -1, "assd_mm": -1, "tre_mm": -1, "ncc": 1, "folds_percent": -1}
-# a change smaller than this is none
-TOLERANCE = {"dice": 1e-3, "ncc": 1e-3, "tre_mm": 1e-2}
 SHOWN = ("dice", "hd95_mm", "tre_mm", "ncc", "folds_percent", "sdlogj", "largest_mm")
 
 
@@ -37,7 +34,7 @@ class Run:
         number: counted from 1.
         title: the preset's name and the method in a few words.
         job: as it was done, every field filled.
-        before, after: the metrics, a number each (`metrics`).
+        before, after: the metrics, a number each (`judgement.single_values`).
         size: of the volumes.
         seconds: wall time per stage; total is their sum.
         folder: where the result's arrays lie, or None once they have made room for later ones.
@@ -72,26 +69,7 @@ class Run:
 
     def worse(self) -> list[str]:
         """Return the metrics by which the result is worse than the start."""
-        return [
-            name
-            for name, tolerance in TOLERANCE.items()
-            if name in self.before
-            and name in self.after
-            and DIRECTION[name] * (self.after[name] - self.before[name]) < -tolerance
-        ]
-
-
-def metrics(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Return one number for each figure: its mean where it has a value per label."""
-    single = {
-        name: value.get("mean") if isinstance(value, Mapping) else value
-        for name, value in measured.items()
-    }
-    return {
-        name: float(value)
-        for name, value in single.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+        return list(worse(self.before, self.after))
 
 
 class History:
@@ -115,8 +93,8 @@ class History:
             number=self._count,
             title=title,
             job=resolve(Job.from_json(record["job"])),
-            before=metrics(record["before"]),
-            after=metrics(record["after"]),
+            before=single_values(record["before"]),
+            after=single_values(record["after"]),
             size=_size(ready.warped.geometry),
             seconds=record["seconds"],
             device=record["device"],

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from RegRefineLib.errors import RegRefineError
+from RegRefineLib.io.paths import written_aside
 from RegRefineLib.job import Job
 from RegRefineLib.presets import PRESETS, resolve
 
@@ -27,15 +28,8 @@ def savePresets(path: Path, presets: Iterable[UserPreset]) -> None:
         checkName(preset.name)
         entries.append({"name": preset.name, "help": preset.help, "job": preset.job.to_json()})
     text = json.dumps({"format": FORMAT, "version": VERSION, "presets": entries}, indent=1)
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise RegRefineError(
-            f"presets: {path} cannot be written ({error.strerror or error}); choose another place"
-        ) from error
+    with written_aside(path) as aside:
+        aside.write_text(text + "\n", encoding="utf-8")
 
 
 def loadPresets(path: Path) -> list[UserPreset]:

@@ -1,4 +1,4 @@
-"""Settings of the coarse-to-fine descent (descent.py), and what they may be."""
+"""The settings of the coarse-to-fine descent (descent.py); loads without torch."""
 
 from __future__ import annotations
 
@@ -6,74 +6,87 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from ...errors import RegRefineError
-
-# longer steps fold, wider Gaussians leave no field, and a rate of 1 never forgets
-RANGES: dict[str, tuple[float, float]] = {
-    "landmarks": (0, 1),
-    "labels": (0, 1),
-    "information": (0, 1000),
-    "step": (0, 10),
-    "last_step": (0, 10),
-    "force_sigma": (0, 50),
-    "field_sigma": (0, 50),
-    "momentum": (0, 0.999),
-    "memory": (0, 0.9999),
-}
+from ...registry import SIMILARITIES
+from ...settings import Conditions, Settings, setting
 
 
 @dataclass(frozen=True)
-class Pyramid:
-    """Settings.
+class Pyramid(Settings):
+    """Settings of the descent.
 
-    Attributes:
-        levels: "factor:steps ...": voxels that many times the smallest, and how many steps.
-        steps: all steps together, dealt out in the proportions of `levels`; -1: as they stand.
-        small_steps: a level of at most 64^3 voxels takes so many where `levels` says fewer (but not
-            none), as they are quick there; only as long as `steps` is not given.
-        similarity: ncc, or a name of `regrefine list similarities`.
-        window: width of the correlation's window in voxels of the level.
-        information: how much mutual information is added to ncc: it knows which intensities belong
-            together all over the images, where a window sees its own alone; 3 for other modalities.
-        step: length of a step in the level's smallest voxel edges; it falls to `last_step` of that
-            at the end.
-        force_sigma, field_sigma: Gaussians in voxels on the force (fluid) and the field (elastic).
-        momentum, memory: Adam's two rates of forgetting.
-        landmarks: how strongly corresponding landmarks pull (landmark_force.py), 0 (they are for
-            metrics alone) to 1 (as fast as steps are long).
-        labels: how strongly the segmentations of both images steer (label_force.py), 0 (they are
-            for metrics alone) to 1 (where a label is wrong they outweigh the images); not where a
-            mask leaves out or beyond the moving image.
-        symmetric: both images move to their middle (symmetric.py), so that exchanging them gives
-            the inverse field (of the same start and linear part); takes 2.5 times as long.
-        patience_steps, gain: leave a level when so many steps brought less than that share of the
-            loss; 0 steps: never.
+    The ranges leave out what cannot work: longer steps fold, wider Gaussians leave no field, and a
+    rate of 1 never forgets.
     """
 
-    levels: str = "4:40 2:40 1:10"
-    steps: int = -1
-    small_steps: int = 0
-    similarity: str = "ncc"
-    window: int = 7
-    information: float = 0.1
-    step: float = 0.5
-    last_step: float = 0.5
-    force_sigma: float = 1.0
-    field_sigma: float = 0.5
-    momentum: float = 0.9
-    memory: float = 0.99
-    landmarks: float = 0.0
-    labels: float = 0.0
-    symmetric: bool = False
-    patience_steps: int = 10
-    gain: float = 0.0
+    levels: str = setting(
+        "4:40 2:40 1:10",
+        "'factor:steps ...': voxels so many times the smallest, and how many steps",
+    )
+    steps: int = setting(
+        -1, "all steps together, in the proportions of `levels`; -1: as they stand", low=-1
+    )
+    small_steps: int = setting(
+        0, "at least so many steps where a level has at most 64^3 voxels, unless `steps` is given",
+        low=0,
+    )  # fmt: skip
+    similarity: str = setting(
+        "ncc", "what is compared; see `regrefine list similarities`", choices=tuple(SIMILARITIES)
+    )
+    window: int = setting(7, "width of ncc's window in voxels of the level, an odd number", low=3)
+    information: float = setting(
+        0.1, "weight of mutual information beside ncc; 3 for other modalities", low=0, high=1000
+    )
+    step: float = setting(
+        0.5, "length of a step in the level's smallest voxel edges", low=0, high=10
+    )
+    last_step: float = setting(
+        0.5, "the share of `step` that the last step of a level has", low=0, high=10
+    )
+    force_sigma: float = setting(
+        1.0, "Gaussian on the force in voxels (fluid regularisation)", low=0, high=50
+    )
+    field_sigma: float = setting(
+        0.5, "Gaussian on the field in voxels (elastic regularisation)", low=0, high=50
+    )
+    momentum: float = setting(0.9, "Adam's decay of the first moment", low=0, high=0.999)
+    memory: float = setting(0.99, "Adam's decay of the second moment", low=0, high=0.9999)
+    landmarks: float = setting(
+        0.0, "weight of corresponding landmarks; 0: for the landmark error alone", low=0, high=1
+    )
+    labels: float = setting(
+        0.0, "weight of both segmentations; 0: for metrics alone, 1: they outweigh the images",
+        low=0, high=1,
+    )  # fmt: skip
+    symmetric: bool = setting(
+        False, "exchanged images give the inverse field; takes 2.5 times as long"
+    )
+    patience_steps: int = setting(
+        10, "leave a level when so many steps gained less than `gain`; 0: never", low=0
+    )
+    gain: float = setting(
+        0.0, "the share of the loss that `patience_steps` must gain", low=0, high=1
+    )
 
     def __post_init__(self) -> None:
-        for name, (least, most) in RANGES.items():
-            given = getattr(self, name)
-            if not least <= given <= most:
-                raise RegRefineError(
-                    f"setting {name}: a number from {least:g} to {most:g}, got {given:g}"
-                )
+        super().__post_init__()
+        self.level_list()
+        if self.window % 2 == 0:
+            raise RegRefineError(f"setting window: an odd width is needed, got {self.window}")
+
+    def check(self, conditions: Conditions) -> None:
+        """Refuse to use labels or landmarks that were not given."""
+        if self.labels > 0 and not conditions.labels:
+            raise RegRefineError(
+                "setting labels: segmentations of both images are needed to steer; give both, or 0"
+            )
+        if self.labels > 0 and not conditions.common_labels():
+            raise RegRefineError(
+                "setting labels: the two segmentations have no label in common that could steer"
+            )
+        if self.landmarks > 0 and not conditions.landmarks:
+            raise RegRefineError(
+                "setting landmarks: landmarks of both images are needed; give both, or 0"
+            )
 
     def level_list(self) -> list[tuple[float, int]]:
         """Return [(factor, steps), ...] of `levels`, coarse to fine."""
@@ -82,7 +95,7 @@ class Pyramid:
             levels = [(float(factor), int(steps)) for factor, steps in parts]
         except ValueError:
             levels = []
-        if not levels or any(factor < 1 or steps < 0 for factor, steps in levels):
+        if not levels or not all(1 <= factor < 1e3 and steps >= 0 for factor, steps in levels):
             raise RegRefineError(
                 f"setting levels: 'factor:steps ...' with factors from 1 on, got {self.levels!r}"
             )
