@@ -4,11 +4,10 @@ What the panel does is in RegRefineBridge (workflow/presenter.py and around it),
 RegRefineLib. From a script, in Slicer's Python console or with --python-script:
 
     from RegRefine import RegRefineLogic
-    nodes = RegRefineLogic().run(fixedNode, movingNode)     # waits; nodes["transform"], ...
+    run = RegRefineLogic().run(fixedNode, movingNode)     # waits; run.nodes["transform"], ...
 """
 
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,10 +46,12 @@ from RegRefineBridge.panel.scripting import requestFor, runBlocking
 from RegRefineBridge.panel.self_tests import SelfTests
 from RegRefineBridge.process import packages as dependencies
 from RegRefineBridge.process.client import WorkerClient
-from RegRefineBridge.process.transports import QProcessTransport, SubprocessTransport, ignore
+from RegRefineBridge.process.transports import QProcessTransport, ignore
 from RegRefineBridge.workflow import weights as models
 from RegRefineBridge.workflow.job_choices import describe
+from RegRefineBridge.workflow.job_folders import JobFolders
 from RegRefineBridge.workflow.presenter import Presenter
+from RegRefineBridge.workflow.timings import Timings
 
 from RegRefineLib.errors import RegRefineError
 
@@ -212,7 +213,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
 
     Attributes:
         presenter: the runs of the panel, and those that are not waited for.
-        onState: called with a State (RegRefineBridge/contracts.py) whenever something changed.
+        onState: called with a State (RegRefineBridge/workflow/interfaces.py) at every change.
     """
 
     def __init__(self):
@@ -220,7 +221,6 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         self.onState = ignore
         self._timer = newTimer(self.poll, POLL_MS)
         self._warm = False
-        self._waiting = None
         self.presenter = newPresenter(lambda: QProcessTransport(qt))
         self.presenter.onChanged = self._onChanged
 
@@ -239,21 +239,20 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
             onState: called with a State at every step; when it is no longer busy, the run is over.
             options: fixedSegmentation, movingSegmentation, fixedMask, movingMask, fixedLandmarks,
                 movingLandmarks, initialTransform: nodes; wanted: names of outputs
-                (RegRefineBridge/outputs.py); chosen: nodes to be filled, by output; download:
-                True agrees to the download of a network's weights where they are not here.
+                (RegRefineBridge/mrml/output_nodes.py); chosen: nodes to be filled, by output;
+                download: True agrees to the download of weights that are not here.
 
         Returns:
-            When blocking, the nodes by output: transform, warpedVolume, metrics, ...; else None,
-            and the nodes are in presenter.shown().nodes.
+            When blocking, the Run (RegRefineBridge/workflow/history.py): nodes by output
+            (transform, warpedVolume, metrics, ...), metrics by stage, warnings, field (in mm on the
+            fixed grid). Else None, and presenter.shown() is the Run in the end.
 
         Raises:
             RegRefineError: an input is missing or wrong, or there is no result; it says why.
         """
         request = requestFor(fixedNode, movingNode, job, **options)
         if blocking:
-            if self._waiting is None:
-                self._waiting = newPresenter(SubprocessTransport)
-            return dict(runBlocking(self._waiting, request, onState).nodes)
+            return runBlocking(self.presenter, request, onState, slicer.app.processEvents)
         self.onState = onState or self.onState
         if not self.start(request):
             raise RegRefineError(self.presenter.state.message)
@@ -278,8 +277,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         """End the workers, and runs with them."""
         self._timer.stop()
         self._warm = False
-        for presenter in filter(None, (self.presenter, self._waiting)):
-            presenter.close()
+        self.presenter.close()
 
     def _onChanged(self, state):
         if not state.busy:
@@ -290,10 +288,13 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
 def newPresenter(newTransport):
     """Return a presenter of the scene whose worker is held by such a transport."""
 
-    def newFolder():
-        return Path(tempfile.mkdtemp(prefix="RegRefine-", dir=slicer.app.temporaryPath))
-
-    return Presenter(MrmlScene(slicer.mrmlScene), WorkerClient(newTransport), newFolder)
+    timings = Path(str(slicer.app.slicerUserSettingsFilePath)).parent / "RegRefine-timings.json"
+    return Presenter(
+        MrmlScene(slicer.mrmlScene),
+        WorkerClient(newTransport),
+        JobFolders(Path(str(slicer.app.temporaryPath))),
+        Timings(timings),
+    )
 
 
 def newTimer(callback, milliseconds):
@@ -305,4 +306,4 @@ def newTimer(callback, milliseconds):
 
 
 class RegRefineTest(SelfTests, ScriptedLoadableModuleTest):
-    """The self tests, see RegRefineBridge/selftest.py."""
+    """The self tests, see RegRefineBridge/panel/self_tests.py."""

@@ -247,3 +247,15 @@ def check_finite(array: NDArray[Any], name: object) -> None:
 def sizes_text(shape: tuple[int, ...]) -> str:
     """Return sizes as people read them: 160 x 192 x 224."""
     return " x ".join(str(n) for n in shape)
+
+
+def transformed(matrix: ArrayLike, points: ArrayLike) -> FloatArray:
+    """Return points (..., 3) under a 4x4 affine matrix, float64."""
+    affine = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(points) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def narrowest_integer(largest: int) -> type[np.integer[Any]]:
+    """Return the narrowest of uint8, int16, int32, int64 that holds labels from 0 to `largest`."""
+    kinds = (np.uint8, np.int16, np.int32)
+    return next((kind for kind in kinds if largest <= np.iinfo(kind).max), np.int64)

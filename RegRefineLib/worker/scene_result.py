@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..field_padding import GridAndMatrix, everywhere
-from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..geometry import (
+    DisplacementField,
+    FloatArray,
+    Volume,
+    narrowest_integer,
+    transformed,
+)
 from ..job import Result
 
 
@@ -22,8 +28,8 @@ class Ready:
     """A result for a scene; what was not asked for is None.
 
     Attributes:
-        transform: fixed world point -> point in the moving node's own coordinates.
-        inverse: the way back.
+        transform: fixed world point -> point in the moving node's own coordinates. Its inverse is
+            not here: the scene inverts it exactly, point by point.
         affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
         warped_labels: in the narrowest type; label_values are those that occur, without 0.
         displacement: how far each point of the fixed grid is moved, in mm.
@@ -31,7 +37,6 @@ class Ready:
     """
 
     transform: GridAndMatrix
-    inverse: GridAndMatrix | None
     affine: FloatArray
     warped: Volume
     warped_labels: Volume | None
@@ -52,12 +57,8 @@ def prepared(
     """
     place = np.eye(4) if moving_to_world is None else np.asarray(moving_to_world)
     labels, values = _narrowed(result.warped_labels)
-    inverse = None
-    if result.inverse is not None:
-        inverse = backward(result.inverse, result.affine, place)
     return Ready(
         transform=forward(result.field, result.affine, place),
-        inverse=inverse,
         affine=np.asarray(result.affine),
         warped=result.warped,
         warped_labels=labels,
@@ -78,32 +79,46 @@ def forward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> 
     back = np.linalg.inv(place)
     if not np.array_equal(place, np.eye(4)):
         points = field.geometry.points()
-        shift = (points + field.vectors) @ back[:3, :3].T + back[:3, 3] - points
+        shift = transformed(back, points + field.vectors) - points
         field = DisplacementField(shift.astype(field.vectors.dtype), field.geometry)
     return everywhere(field, back @ linear)
 
 
-def backward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> GridAndMatrix:
-    """Return the mapping from the moving node's own coordinates to the fixed world.
+def field_of(ready: Ready, moving_to_world: FloatArray | None = None) -> DisplacementField:
+    """Return a result's whole mapping as a field on the fixed grid: world to world, in mm.
 
     Args:
-        field: moving world point -> fixed world point.
-        linear, place: as for `forward`.
+        moving_to_world: the 4x4 that `prepared` was given.
     """
-    if not np.array_equal(place, np.eye(4)):
-        grid = Geometry(field.geometry.shape, np.linalg.inv(place) @ field.geometry.affine)
-        shift = field.geometry.points() + field.vectors - grid.points()
-        field = DisplacementField(shift.astype(field.vectors.dtype), grid)
-    return everywhere(field, np.linalg.inv(linear) @ place)
+    from scipy import ndimage
+
+    grid, field = ready.warped.geometry, ready.transform.grid
+    to_index = field.geometry.inverse_affine @ grid.affine
+    flipped = to_index[2::-1, 2::-1]  # scipy counts (k, j, i)
+    shifts = [
+        ndimage.affine_transform(
+            np.asarray(field.vectors[..., component]),
+            flipped,
+            offset=to_index[2::-1, 3],
+            output_shape=grid.shape,
+            order=1,
+            mode="nearest",
+        )
+        for component in range(3)
+    ]
+    points = grid.points()
+    moved = points + np.stack(shifts, axis=-1)
+    for matrix in (ready.transform.matrix, moving_to_world):
+        if matrix is not None:
+            moved = transformed(matrix, moved)
+    return DisplacementField((moved - points).astype(np.float32), grid)
 
 
 def _narrowed(labels: Volume | None) -> tuple[Volume | None, tuple[int, ...]]:
     if labels is None:
         return None, ()
     values = tuple(int(value) for value in np.unique(labels.array) if value != 0)
-    kinds: tuple[Any, ...] = (np.uint8, np.int16, np.int32)
-    kind = next(k for k in kinds if max(values, default=0) <= np.iinfo(k).max)
-    array: NDArray[Any] = labels.array.astype(kind)
+    array: NDArray[Any] = labels.array.astype(narrowest_integer(max(values, default=0)))
     return Volume(array, labels.geometry), values
 
 

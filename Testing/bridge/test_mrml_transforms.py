@@ -260,19 +260,15 @@ def test_the_inverse_node_leads_back(scene, parents):
     field, linear = mapping(fixed)
     moving = addVolume(scene, Volume(np.zeros((4, 5, 6), np.float32), grid((4, 5, 6))))
     under(scene, moving, *PARENTS[parents](scene))
-    there = gridOf(field)
-    back = vtk.vtkGeneralTransform()
-    back.Concatenate(there.GetInverse())
     points = fixed.points()
-    inverse = DisplacementField((mappedGrid(back, fixed) - points).astype(np.float32), fixed)
     forward = scene.AddNewNodeByClass("vtkMRMLTransformNode", "forward")
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "inverse")
     setTransform(forward, field, linear, moving)
-    setInverse(node, inverse, linear, moving)
+    setInverse(node, field, linear, moving)
     chosen = points[6:-6, 6:-6, 6:-6].reshape(-1, 3)[::37]
     local = evaluate(forward.GetTransformFromParent(), chosen)
     again = evaluate(node.GetTransformFromParent(), local)
-    assert np.abs(again - chosen).max() < 0.1
+    assert np.abs(again - chosen).max() < 0.005  # as exactly as VTK inverts
 
 
 def test_the_warped_volume_of_a_hardened_copy_equals_the_hardened_volume(scene):

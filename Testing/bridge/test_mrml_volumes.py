@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from RegRefineBridge.mrml import volumes as nodes
 from RegRefineBridge.mrml.segmentations import labelsFromNode, maskFromNode
+from RegRefineBridge.mrml.structures import Labels, Structure, matched, unmatched
 from RegRefineBridge.mrml.volumes import landmarksFromNode, sampled, volumeFromNode
 from RegRefineBridge.mrml.vtk_arrays import oriented
 from RegRefineBridge.workflow.chunked import finished
@@ -244,8 +245,62 @@ def test_equal_names_get_equal_values_whatever_the_nodes_hold(scene):
         addSegmentation(scene, segment("new", a), segment("y", b)), geometry, like=fixed
     )
     assert moving.names == {3: "new", 2: "y"}
-    assert moving.common(fixed) == ["y"]
+    assert list(moving.names) == [3, 2]  # in the order of its own list
     assert (moving.volume.array[b.array == 1] == 2).all()
+
+
+def test_names_belong_together_whatever_their_case_and_blanks(scene):
+    geometry = grid()
+    a, b = box(geometry, (2, 2, 2), (9, 9, 9)), box(geometry, (12, 12, 12), (20, 20, 20))
+    fixed = labelsFromNode(
+        addSegmentation(scene, segment("Left Kidney", a), segment("liver ", b)), geometry
+    )
+    moving = labelsFromNode(
+        addSegmentation(scene, segment("LIVER", b), segment("left_kidney", a)), geometry, like=fixed
+    )
+    assert moving.names == {2: "LIVER", 1: "left_kidney"}
+    np.testing.assert_array_equal(moving.volume.array, fixed.volume.array)
+    assert unmatched(fixed, moving) == ""
+
+
+def test_each_structure_has_one_namesake_and_equal_names_come_first():
+    def named(*names):
+        return {value: Structure(name, (0, 0, 0)) for value, name in enumerate(names, start=1)}
+
+    assert matched(named("a", "A"), named("A", "b")) == {1: 3, 2: 1}
+    assert matched(named("x"), named("y")) == {1: 1}  # one each: taken for the same
+    assert matched(named("x", "z"), named("y", "w")) == {1: 3, 2: 4}
+    assert matched(named("a", "a "), named("a")) == {1: 1, 2: 2}
+
+
+def test_what_only_one_segmentation_has_is_said():
+    volume = Volume(np.zeros((1, 1, 1), np.uint8), grid((1, 1, 1)))
+
+    def labels(**names):
+        values = {int(key[1:]): Structure(name, (0, 0, 0)) for key, name in names.items()}
+        return Labels(volume, values)
+
+    words = unmatched(labels(v1="a", v2="b"), labels(v1="a", v3="c"))
+    assert "only in the fixed: b" in words
+    assert "only in the moving: c" in words
+    assert "taken as one" in unmatched(labels(v1="a"), labels(v1="tumour"))
+    assert unmatched(labels(v1="a"), None) == ""
+
+
+def test_slicers_own_colour_table_names_no_structure(scene):
+    """Its name for the label 1 is "jake"."""
+    geometry = grid()
+    volume = Volume(shape_at(geometry.points()), geometry)
+    node = addVolume(scene, volume, kind="vtkMRMLLabelMapVolumeNode")
+    table = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "Labels")
+    table.SetType(table.Labels)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAndObserveColorNodeID(table.GetID())
+    labels = labelsFromNode(node, geometry)
+    assert labels.names == {1: "label 1", 2: "label 2"}
+    colour = [0.0] * 4
+    table.GetColor(1, colour)
+    assert labels.colours[1] == pytest.approx(colour[:3])
 
 
 def test_a_label_volume_keeps_its_values_and_its_tables_names(scene):

@@ -13,6 +13,7 @@ from RegRefineBridge.workflow.presenter import Presenter
 from support.paths import SUPPORT
 from support.presenter_fakes import FakeScene, FakeWorker
 
+from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import Job
 
 REQUEST = Request(Inputs("fixed", "moving"), Job(), title="default")
@@ -91,7 +92,7 @@ def test_a_full_disk_is_said_in_words(desk, monkeypatch):
 
 def test_a_second_start_during_a_run_is_refused(desk):
     desk.presenter.start(REQUEST)
-    with pytest.raises(ValueError, match="under way"):
+    with pytest.raises(RegRefineError, match="under way"):
         desk.presenter.start(REQUEST)
 
 
@@ -216,7 +217,7 @@ def test_a_result_worse_than_the_start_is_told(desk):
     desk.run(before={"dice": {"mean": 0.7, "1": 0.7}}, after={"dice": {"mean": 0.6, "1": 0.6}})
     assert desk.state.worse == ("dice",)
     assert desk.state.level == "warning"
-    assert "worse" in desk.state.message
+    assert "Worse" in desk.state.message
     desk.run(before={"dice": {"mean": 0.7}}, after={"dice": {"mean": 0.8}})
     assert desk.state.worse == ()
     assert desk.state.level == "info"
@@ -228,6 +229,9 @@ def test_revert_without_an_earlier_run_takes_the_new_nodes_away(desk):
     assert desk.scene.contents == {}
     assert desk.state.current == 0
     assert not desk.presenter.revert()
+    assert desk.presenter.restore(1)
+    assert list(desk.scene.contents.values()) == [2.0]
+    assert desk.state.current == 1
 
 
 def test_revert_gives_a_chosen_node_its_former_content(desk):
@@ -245,7 +249,13 @@ def test_revert_brings_the_run_before_back(desk):
     desk.presenter.revert()
     assert desk.scene.contents["mine"] == 2.0
     assert desk.state.current == 1
-    assert [run.number for run in desk.presenter.runs] == [1]
+    assert [run.number for run in desk.presenter.runs] == [1, 2]  # to be restored in one click
+    assert desk.presenter.restore(2)
+    assert desk.scene.contents["mine"] == 5.0
+    desk.presenter.revert()
+    desk.presenter.revert()
+    assert "mine" not in desk.scene.contents or desk.scene.contents["mine"] is None
+    assert desk.state.current == 0
 
 
 def test_an_earlier_run_can_be_restored(desk):
@@ -279,7 +289,7 @@ def test_two_runs_are_compared_by_settings_and_metrics(desk):
     desk.run(request=other, after={"dice": {"mean": 0.8}})
     rows = compare(*desk.presenter.runs)
     assert ("settings.steps", "\N{EN DASH}", "40") in rows
-    assert ("dice", "0.7", "0.8") in rows
+    assert ("Dice overlap", "0.700", "0.800") in rows
     assert not any(name == "device" for name, _, _ in rows)
 
 
@@ -290,7 +300,92 @@ def test_an_earlier_run_makes_the_estimate(desk):
     after = desk.presenter.estimate(REQUEST)
     assert after.measured
     assert after.seconds == pytest.approx(120.0)
-    assert "as the last run" in after.words()
+    assert "judging by earlier runs" in after.words()
+
+
+def test_what_got_worse_is_said_with_both_values(desk):
+    desk.run(
+        before={"dice": {"mean": 0.944}, "hd95_mm": {"mean": 2.24}},
+        after={"dice": {"mean": 0.851}, "hd95_mm": {"mean": 3.41}},
+    )
+    arrow = "\N{RIGHTWARDS ARROW}"
+    assert f"Dice overlap 0.944 {arrow} 0.851" in desk.state.message
+    assert "revert" in desk.state.message
+
+
+OTHER_PAIR = Request(Inputs("fixed", "third"), Job(), chosen={"transform": "transform 1"})
+
+
+def test_another_moving_volume_gets_nodes_of_its_own(desk):
+    """The panel keeps the last run's transform chosen; that is the first pair's."""
+    desk.run(2.0)
+    desk.run(5.0, OTHER_PAIR)
+    assert desk.scene.contents == {"transform 1": 2.0, "transform 2": 5.0}
+    same = Request(Inputs("fixed", "moving"), Job(), chosen={"transform": "transform 1"})
+    desk.run(3.0, same)
+    assert desk.scene.contents == {"transform 1": 3.0, "transform 2": 5.0}
+
+
+def test_overwriting_something_else_is_asked_and_a_run_s_own_nodes_are_not(desk):
+    desk.scene.full = {"mine"}
+    assert "mine is not empty." in desk.presenter.question(INTO_MINE)
+    desk.run(2.0)
+    desk.scene.full = {"transform 1"}
+    assert desk.presenter.question(OTHER_PAIR) == ""  # it will get a new node
+
+
+def test_a_run_says_which_volumes_it_was_of(desk):
+    desk.run()
+    desk.run(5.0, OTHER_PAIR)
+    first, second = desk.presenter.runs
+    assert (first.pair, second.pair) == ("moving to fixed", "third to fixed")
+    assert compare(first, second)[0][1:] == ("moving to fixed", "third to fixed")
+    assert "do not compare" in compare(first, second)[0][0]
+    assert "do not compare" not in compare(first, first)[0][0]
+
+
+def test_a_result_half_in_the_scene_is_taken_out_when_the_run_is_cancelled(desk):
+    desk.scene.contents["mine"] = "as it was"
+    desk.scene.publishSteps = 1000
+    desk.scene.steps = 0
+    desk.presenter.start(INTO_MINE)
+    steps = []
+    desk.presenter._results._scene.publish, whole = None, desk.scene.__class__.publish
+
+    def slowly(*args):
+        for _ in whole(desk.scene, *args):
+            steps.append(1)
+            time.sleep(0.06)
+            yield
+
+    desk.presenter._results._scene.publish = slowly
+    desk.worker.finish(4.0)
+    while not steps:
+        desk.presenter.poll()
+    assert desk.scene.contents["mine"] == 4.0
+    desk.presenter.cancel()
+    assert desk.scene.contents["mine"] == "as it was"
+    assert not desk.state.busy
+    assert len(desk.presenter.runs) == 0
+
+
+def test_a_listener_that_fails_leaves_the_presenter_in_order(desk):
+    def fails(state):
+        raise KeyError("of the listener")
+
+    desk.presenter.start(REQUEST)
+    desk.presenter.onChanged = fails
+    with pytest.raises(KeyError):
+        desk.worker.finish(2.0)
+    for _ in range(5):
+        try:
+            desk.presenter.poll()
+        except KeyError:
+            continue
+    desk.presenter.onChanged = desk.states.append
+    assert not desk.state.busy
+    assert desk.presenter.shown().number == 1
+    desk.run(3.0)
 
 
 def test_a_real_worker_runs_stops_and_is_cancelled(tmp_path):

@@ -14,14 +14,16 @@ from RegRefineBridge.mrml.transforms import (
     gridTransform,
     linearTransform,
     matrixToWorld,
+    setInverseMapping,
     setMapping,
+    shared,
     toVtkMatrix,
 )
 from RegRefineBridge.mrml.vtk_arrays import copied, load
 from RegRefineBridge.workflow.chunked import finished
 
 from RegRefineLib.geometry import DisplacementField, Geometry, Volume
-from RegRefineLib.worker.scene_result import backward, forward, prepared
+from RegRefineLib.worker.scene_result import forward, prepared
 
 # columns: the directions of i, j, k
 DIRECTIONS = {
@@ -129,10 +131,10 @@ def setTransform(node, field, linear=None, movingNode=None):
 
 
 def setInverse(node, field, linear=None, movingNode=None):
-    """Fill a node with a field (moving -> fixed world) as publishing does."""
+    """Fill a node with the inverse of a field (fixed -> moving world) as publishing does."""
     place, tail = _placed(movingNode)
-    parts = _parts(backward(field, _or_still(linear), place))
-    setMapping(node, [*(each.GetInverse() for each in tail), *parts])
+    parts = _parts(forward(field, _or_still(linear), place))
+    setInverseMapping(node, [*shared(parts), *tail])
 
 
 def _or_still(linear):

@@ -28,6 +28,10 @@ class FakeScene:
         self.gone = False
         self.refuses = ""
         self.steps = 1
+        self.publishSteps = 0
+        self.forgotten = []
+        self.count = 0
+        self.full = set()
 
     def missing(self, inputs):
         return [f"Choose the {n} volume." for n in ("fixed", "moving") if not getattr(inputs, n)]
@@ -50,24 +54,42 @@ class FakeScene:
     def remember(self, request):
         return {name: self.contents.get(name) for name in request.chosen.values()}
 
+    def forget(self, memento):
+        self.forgotten.append(memento)
+
     def load(self, ready):
         for _step in range(self.steps):
             yield
         return ready
 
-    def publish(self, loaded, request, sources):
+    def overwritten(self, request):
+        return [f"{node} is not empty." for node in request.chosen.values() if node in self.full]
+
+    def names(self, inputs):
+        return inputs.fixed, inputs.moving
+
+    def publish(self, loaded, request, sources, made):
         if self.refuses:
             raise RegRefineError(self.refuses)
-        name = request.chosen.get("transform") or f"transform {len(self.contents) + 1}"
+        name = request.chosen.get("transform") or self._newName()
+        made["transform"] = name
         self.contents[name] = float(loaded.transform.grid.vectors.max())
+        for _step in range(self.publishSteps):
+            yield
         return {"transform": name}
 
+    def _newName(self):
+        self.count += 1
+        return f"transform {self.count}"
+
     def putBack(self, nodes, memento):
+        if "transform" not in nodes:
+            return
         name = nodes["transform"]
         if name in memento:
             self.contents[name] = memento[name]
         else:
-            del self.contents[name]
+            self.contents.pop(name, None)
 
 
 class FakeWorker:
@@ -81,6 +103,10 @@ class FakeWorker:
     @property
     def running(self):
         return self.folder is not None
+
+    @property
+    def warm(self):
+        return True
 
     def warmUp(self):
         self.told.append("warm up")

@@ -1,47 +1,51 @@
-"""Nodes out: everything a result becomes in the scene, filled again on a second run.
+"""Nodes out: everything a result becomes in the scene, filled again on a second run of its pair.
 
-    nodes = publish(scene, loaded, Sources(fixed, moving, ...), wanted, chosen)
+    nodes = publish(scene, loaded, Sources(fixed, moving, ...), wanted, chosen)    at once
+    nodes = yield from publishing(scene, ..., made)                                in short steps
 
 All data comes ready in VTK's memory (mrml/vtk_arrays.py) and is only handed over here, so that this
-is quick whatever the size. A node's former data objects are replaced, never written into. A second
-run with the same transform node finds its outputs by their roles (mrml/output_nodes.py); outputs
-that the user has deleted are made anew.
+is quick whatever the size; the steps keep the window alive between the outputs. A node's former
+data objects are replaced, never written into, so whoever holds them can put them back. A second run
+with the same transform node finds its outputs by their roles (mrml/output_nodes.py); outputs that
+the user has deleted are made anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import vtk
 
 from RegRefineLib.errors import RegRefineError
 
+from ..workflow.chunked import Steps, finished
+from .colours import setJacobianColours
 from .output_nodes import (
     DEFAULT_OUTPUTS,
     OUTPUTS,
     ROLE,
     Sources,
+    claim,
     ensureNode,
     isPresent,
     newNode,
     refer,
 )
-from .segmentations import setSegments
-from .tables import METRIC_COLUMNS, setHistory, setMetrics
-from .transforms import Node, linearTransform, setMapping, toVtkMatrix
+from .sample_once import sampledOnce
+from .segments_out import setSegments
+from .tables import setHistory, setMetrics
+from .transforms import (
+    Node,
+    linearTransform,
+    setInverseMapping,
+    setMapping,
+    shared,
+    toVtkMatrix,
+)
 from .volumes import checkPresent
 from .vtk_arrays import Image, Loaded
-
-# determinant -> colour: folds magenta, squeezed red, unchanged white, stretched blue
-JACOBIAN_COLOURS = (
-    (-0.001, (0.8, 0.0, 0.8)),
-    (0.0, (0.7, 0.0, 0.1)),
-    (1.0, (1.0, 1.0, 1.0)),
-    (2.0, (0.0, 0.3, 0.7)),
-)
 
 
 def publish(
@@ -51,33 +55,63 @@ def publish(
     wanted: Collection[str] = DEFAULT_OUTPUTS,
     chosen: Mapping[str, Node] | None = None,
 ) -> dict[str, Node]:
-    """Put a result into the scene and return its nodes by output; `transform` is always there.
+    """Put a result into the scene at once and return its nodes, as `publishing` does."""
+    return finished(publishing(scene, loaded, sources, wanted, chosen))
+
+
+def publishing(
+    scene: Any,
+    loaded: Loaded,
+    sources: Sources,
+    wanted: Collection[str] = DEFAULT_OUTPUTS,
+    chosen: Mapping[str, Node] | None = None,
+    made: dict[str, Node] | None = None,
+) -> Steps[dict[str, Node]]:
+    """Put a result into the scene, an output a step, and return its nodes by output.
 
     Args:
-        wanted: names of OUTPUTS; those the result has no data for are left out.
+        wanted: names of OUTPUTS; those the result has no data for are left out. `transform` is
+            always there.
         chosen: nodes that the user picked to receive an output.
+        made: filled with the nodes as they are filled, for whoever must undo half of it.
 
     Raises:
         RegRefineError: an input is no longer in the scene; a chosen node is an input, or the fixed
             volume is under it.
     """
     chosen = dict(chosen or {})
+    nodes = {} if made is None else made
     checkPresent(sources.fixed, "fixed volume")
     checkPresent(sources.moving, "moving volume")
     checkChosen(chosen, [sources.fixed, sources.moving, sources.movingLandmarks], sources.fixed)
+    if sources.bend is not None:
+        loaded = yield from _sampledOnce(loaded, sources, wanted)
     anchor = chosen.get("transform") or newNode(scene, "transform", sources)
+    nodes["transform"] = anchor
     anchor.SetAndObserveTransformNodeID(None)
     setMapping(anchor, [*loaded.transform, *_tail(sources)])
     refer(anchor, sources.fixed, sources.moving)
-    run = _Run(scene, anchor, sources, loaded, chosen)
-    nodes = {"transform": anchor}
+    claim(anchor, "transform", sources.fixed, sources.moving)
+    run = _Run(scene, anchor, sources, loaded, chosen, nodes)
     for output in OUTPUTS:
         if output in wanted and output in _FILLERS and run.has(output):
-            nodes[output] = run.node(output)
-            _FILLERS[output](run, nodes[output])
-    if "chart" in nodes:
-        nodes["history"] = run.node("history")
+            yield
+            _FILLERS[output](run, run.node(output))
     return nodes
+
+
+def _sampledOnce(loaded: Loaded, sources: Sources, wanted: Collection[str]) -> Steps[Loaded]:
+    """Return a result whose warped images were interpolated once, not also on the way in."""
+    image = labels = None
+    if "warpedVolume" in wanted:
+        image = yield from sampledOnce(loaded, sources, labels=False)
+    if "warpedSegmentation" in wanted and isPresent(sources.movingSegmentation):
+        labels = yield from sampledOnce(loaded, sources, labels=True)
+    return replace(
+        loaded,
+        warped=loaded.warped if image is None else image,
+        labels=loaded.labels if labels is None else labels,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +123,22 @@ class _Run:
     sources: Sources
     loaded: Loaded
     chosen: Mapping[str, Node]
+    nodes: dict[str, Node]
 
     def node(self, output: str) -> Node:
         node = self.chosen.get(output)
         if node is None:
-            return ensureNode(self.scene, self.anchor, output, self.sources)
-        self.anchor.SetNodeReferenceID(ROLE + output, node.GetID())
+            node = ensureNode(self.scene, self.anchor, output, self.sources)
+        else:
+            self.anchor.SetNodeReferenceID(ROLE + output, node.GetID())
+        claim(node, output, self.sources.fixed, self.sources.moving)
+        self.nodes[output] = node
         return node
 
     def has(self, output: str) -> bool:
         """Whether the result holds what the output shows."""
         loaded = self.loaded
         return {
-            "inverse": loaded.inverse is not None,
             "warpedSegmentation": loaded.labels is not None,
             "warpedLandmarks": isPresent(self.sources.movingLandmarks),
             "jacobian": loaded.jacobian is not None,
@@ -171,8 +208,7 @@ def _setVolume(node: Node, image: Image | None) -> None:
 
 def _fillInverse(run: _Run, node: Node) -> None:
     node.SetAndObserveTransformNodeID(None)
-    head = [tail.GetInverse() for tail in _tail(run.sources)]
-    setMapping(node, [*head, *(run.loaded.inverse or ())])
+    setInverseMapping(node, [*shared(run.loaded.transform), *_tail(run.sources)])
     refer(node, run.sources.moving, run.sources.fixed)
 
 
@@ -200,8 +236,8 @@ def _fillWarpedVolume(run: _Run, node: Node) -> None:
 def _fillWarpedSegmentation(run: _Run, node: Node) -> None:
     node.SetAndObserveTransformNodeID(None)
     labels = run.sources.movingLabels
-    names, colours = (labels.names, labels.colours) if labels is not None else ({}, {})
-    setSegments(node, run.loaded.labels, run.loaded.labelValues, names, colours)
+    structures = labels.structures if labels is not None else {}
+    setSegments(node, run.loaded.labels, run.loaded.labelValues, structures)
 
 
 def _fillWarpedLandmarks(run: _Run, node: Node) -> None:
@@ -219,15 +255,12 @@ def _fillWarpedLandmarks(run: _Run, node: Node) -> None:
 
 def _fillJacobian(run: _Run, node: Node) -> None:
     colours = run.node("jacobianColours")
-    function = vtk.vtkDiscretizableColorTransferFunction()
-    for determinant, colour in JACOBIAN_COLOURS:
-        function.AddRGBPoint(determinant, *colour)
-    colours.SetAndObserveColorTransferFunction(function)
-    display = _newDisplay(node, 2.0, 1.0) or node.GetDisplayNode()
+    window, level = setJacobianColours(colours)
+    display = _newDisplay(node, window, level) or node.GetDisplayNode()
     if display is not None:
         display.SetAndObserveColorNodeID(colours.GetID())
         display.SetAutoWindowLevel(False)
-        display.SetWindowLevel(2.0, 1.0)
+        display.SetWindowLevel(window, level)
     _setVolume(node, run.loaded.jacobian)
 
 
@@ -241,14 +274,13 @@ def _fillMetrics(run: _Run, node: Node) -> None:
     names: dict[int, str] = {}
     for labels in (run.sources.movingLabels, run.sources.fixedLabels):
         names |= labels.names if labels is not None else {}
-    record = run.loaded.record
-    stages = (record["before"], record["affine_only"], record["after"])
-    setMetrics(node, dict(zip(METRIC_COLUMNS, stages, strict=True)), names)
+    setMetrics(node, run.loaded.record, names)
 
 
 def _fillChart(run: _Run, node: Node) -> None:
-    name = run.sources.moving.GetName()
-    setHistory(node, run.node("history"), run.loaded.record["history"], name)
+    sources = run.sources
+    title = f"{sources.moving.GetName()} to {sources.fixed.GetName()}"
+    setHistory(node, run.node("history"), run.loaded.record["history"], title)
 
 
 _FILLERS = {

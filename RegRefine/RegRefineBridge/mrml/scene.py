@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import vtk
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.geometry import Geometry, Volume
@@ -16,9 +15,19 @@ from RegRefineLib.worker.scene_result import Ready
 
 from ..i18n import _
 from ..workflow.interfaces import Inputs, Material, Nodes, PairSize, Request
-from .output_nodes import OUTPUTS, Sources, outputNode
-from .publish import checkChosen, publish
-from .segmentations import BINARY_LABELMAP, Labels, labelsFromNode, maskFromNode
+from .input_checks import hasContent, hasVoxels, landmarksWrong, stateOf, wrongKinds
+from .output_nodes import (
+    OUTPUTS,
+    Sources,
+    outputNode,
+    pairOf,
+    removeEmptyFolder,
+    takeOutOfHierarchy,
+)
+from .publish import checkChosen, publishing
+from .segmentations import labelsFromNode, maskFromNode
+from .segments_out import emptied, release
+from .structures import Labels, unmatched
 from .transforms import Node, bend, initialFromNode, matrixToWorld
 from .volumes import landmarksFromNode, volumeFromNode
 from .vtk_arrays import Loaded, load
@@ -28,10 +37,14 @@ VOLUMES = ("fixed", "moving")
 
 @dataclass(frozen=True, eq=False)
 class Memento:
-    """What was there before a publication: copies of the nodes it fills, ids of those it finds."""
+    """What was there before a publication.
+
+    Attributes:
+        copies: by node ID, a copy of each node that a publication may fill. It shares the data
+            objects, which publishing replaces and never writes into.
+    """
 
     copies: Mapping[str, Node] = field(default_factory=dict)
-    present: frozenset[str] = frozenset()
 
 
 class MrmlScene:
@@ -49,6 +62,9 @@ class MrmlScene:
             sentences.append(_("Choose the moving volume, which is brought onto the fixed one."))
         if inputs.fixed is not None and inputs.fixed is inputs.moving:
             sentences.append(_("Fixed and moving volume are the same; choose two."))
+        wrong = wrongKinds(inputs)
+        if wrong:
+            return [*sentences, *wrong]
         for name, node in inputs.given().items():
             if not self._isHere(node):
                 sentences.append(
@@ -56,9 +72,9 @@ class MrmlScene:
                         name=node.GetName()
                     )
                 )
-            elif name in VOLUMES and not _hasVoxels(node):
+            elif name in VOLUMES and not hasVoxels(node):
                 sentences.append(_("{name} has no voxels.").format(name=node.GetName()))
-        return [*sentences, *_landmarksWrong(inputs)]
+        return sentences or landmarksWrong(inputs)
 
     def refused(self, request: Request) -> list[str]:
         """Return a sentence where a chosen node cannot receive an output: told before the run."""
@@ -70,12 +86,36 @@ class MrmlScene:
             return [str(error)]
         return []
 
+    def overwritten(self, request: Request) -> list[str]:
+        """Return a sentence for each chosen node whose content is not this pair's own result.
+
+        Such a node is filled only after a yes. The initial transform may be refined in place.
+        """
+        inputs = request.inputs
+        sentences = []
+        for node in self._chosen(request).values():
+            if node is inputs.initialTransform or not hasContent(node):
+                continue
+            pair = pairOf(node)
+            if pair == (inputs.fixed, inputs.moving):
+                continue
+            if pair is None:
+                text = _("{name} is not empty; its content will be replaced.")
+                sentences.append(text.format(name=node.GetName()))
+            else:
+                names = [_("a removed volume") if each is None else each.GetName() for each in pair]
+                text = _("{name} holds the result of {moving} to {fixed}, which will be replaced.")
+                sentences.append(text.format(name=node.GetName(), moving=names[1], fixed=names[0]))
+        return sentences
+
+    def names(self, inputs: Inputs) -> tuple[str, str]:
+        """Return the names of the fixed and the moving volume."""
+        return inputs.fixed.GetName(), inputs.moving.GetName()
+
     def size(self, inputs: Inputs) -> PairSize | None:
         """Return how large the volumes are, or None where they are not both there."""
         volumes = (inputs.fixed, inputs.moving)
-        if not all(
-            node is not None and self._isHere(node) and _hasVoxels(node) for node in volumes
-        ):
+        if not all(node is not None and self._isHere(node) and hasVoxels(node) for node in volumes):
             return None
         fixed, moving = (node.GetImageData().GetNumberOfPoints() for node in volumes)
         return PairSize(fixed, moving, tuple(inputs.fixed.GetSpacing()))
@@ -85,7 +125,7 @@ class MrmlScene:
         nodes = inputs.given()
         if not all(self._isHere(node) for node in nodes.values()):
             return None
-        return tuple((name, node.GetID(), _state(node)) for name, node in nodes.items())
+        return tuple((name, node.GetID(), stateOf(node)) for name, node in nodes.items())
 
     def read(self, inputs: Inputs) -> Material:
         """Return the inputs as arrays in the world.
@@ -126,61 +166,98 @@ class MrmlScene:
             movingLandmarks=inputs.movingLandmarks,
             bend=bend(inputs.moving),
             movingToWorld=place,
+            movingSegmentation=inputs.movingSegmentation,
         )
-        return Material(fixed, moving, extras, sources, place)
+        remarks = tuple(filter(None, [unmatched(*labels)]))
+        return Material(fixed, moving, extras, sources, place, remarks)
 
     def remember(self, request: Request) -> Memento:
-        """Return copies of the chosen outputs, and which outputs there are already."""
+        """Return copies of the chosen outputs, and of those that a chosen transform refers to."""
         chosen = self._chosen(request)
-        copies = {}
-        for output, node in chosen.items():
-            copies[output] = self._scene.CreateNodeByClass(node.GetClassName())
-            copies[output].UnRegister(None)  # Python's own reference is enough
-            copies[output].CopyContent(node, not _isReplaced(node))
-        present = {node.GetID() for node in chosen.values()}
+        filled = list(chosen.values())
         if "transform" in chosen:
-            found = (outputNode(chosen["transform"], output) for output in OUTPUTS)
-            present |= {node.GetID() for node in found if node is not None}
-        return Memento(copies, frozenset(present))
+            filled += [outputNode(chosen["transform"], output) for output in OUTPUTS]
+        copies = {}
+        for node in filled:
+            if node is not None and node.GetID() not in copies:
+                copies[node.GetID()] = self._copied(node)
+        return Memento(copies)
 
     def load(self, ready: Ready) -> Generator[None, None, Loaded]:
         """Return a result in VTK's memory, in short steps; the scene is not touched."""
         return load(ready)
 
-    def publish(self, loaded: Loaded, request: Request, sources: Sources) -> Nodes:
-        """Put a result into the scene and return its nodes by output.
+    def publish(
+        self, loaded: Loaded, request: Request, sources: Sources, made: dict[str, Node]
+    ) -> Generator[None, None, Nodes]:
+        """Put a result into the scene, in short steps, and return its nodes by output.
+
+        Args:
+            made: filled with the nodes as they are filled, for `putBack`.
 
         Raises:
-            RegRefineError: as publication.publish.
+            RegRefineError: as publish.publishing.
         """
-        return publish(self._scene, loaded, sources, request.wanted, self._chosen(request))
+        return publishing(self._scene, loaded, sources, request.wanted, self._chosen(request), made)
 
     def putBack(self, nodes: Nodes, memento: Memento) -> None:
-        """Undo a publication: nodes it made go, chosen ones are as before."""
+        """Undo a publication: nodes it made go, nodes it filled are as before."""
         transform = nodes.get("transform")
         doomed = dict(nodes)
         if transform is not None and self._isHere(transform):
-            colours = outputNode(transform, "jacobianColours")
-            doomed |= {} if colours is None else {"jacobianColours": colours}
-        for output, node in doomed.items():
-            if not self._isHere(node):
-                continue
-            if output in memento.copies:
-                node.CopyContent(memento.copies[output], not _isReplaced(node))
-            elif node.GetID() not in memento.present:
-                self._remove(node)
+            for output in ("jacobianColours", "history"):
+                node = outputNode(transform, output)
+                doomed |= {} if node is None else {output: node}
+        self._scene.StartState(self._scene.BatchProcessState)
+        try:
+            for node in doomed.values():
+                if not self._isHere(node):
+                    continue
+                copy = memento.copies.get(node.GetID())
+                if copy is None:
+                    self._remove(node)
+                else:
+                    self._fillAgain(node, copy)
+        finally:
+            self._scene.EndState(self._scene.BatchProcessState)
+
+    def forget(self, memento: Memento) -> None:
+        """Let go of a memento that will not be put back."""
+        for copy in memento.copies.values():
+            if copy.IsA("vtkMRMLSegmentationNode"):
+                emptied(copy)
+
+    def _fillAgain(self, node: Node, copy: Node) -> None:
+        former = node.GetSegmentation() if node.IsA("vtkMRMLSegmentationNode") else None
+        node.CopyContent(copy, not _isReplaced(node))
+        release(former)
+
+    def _copied(self, node: Node) -> Node:
+        copy = self._scene.CreateNodeByClass(node.GetClassName())
+        copy.UnRegister(None)  # Python's own reference is enough
+        copy.CopyContent(node, not _isReplaced(node))
+        return copy
 
     def _remove(self, node: Node) -> None:
         """Remove a node with those that are only there for it."""
-        own = []
+        series = []
         if node.IsA("vtkMRMLPlotChartNode"):
             count = node.GetNumberOfPlotSeriesNodes()
-            own = [node.GetNthPlotSeriesNode(index) for index in range(count)]
-        elif node.IsA("vtkMRMLDisplayableNode"):
-            own = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+            series = [node.GetNthPlotSeriesNode(index) for index in range(count)]
+        folder = takeOutOfHierarchy(self._scene, node)
+        displays = [
+            node.GetNthDisplayNode(n)
+            for n in range(
+                node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+            )
+        ]
+        if node.IsA("vtkMRMLSegmentationNode"):
+            emptied(node)
         self._scene.RemoveNode(node)
-        for each in own:
-            self._scene.RemoveNode(each)
+        for each in (*displays, *series):
+            if each is not None and self._isHere(each):
+                self._scene.RemoveNode(each)
+        removeEmptyFolder(self._scene, folder)
 
     def _chosen(self, request: Request) -> dict[str, Node]:
         """Return the nodes picked for outputs that are still in the scene."""
@@ -196,28 +273,8 @@ class MrmlScene:
 
 def _isReplaced(node: Node) -> bool:
     """Whether publishing gives the node a new data object, so that a copy may share the old one."""
-    return node.IsA("vtkMRMLTransformNode") or node.IsA("vtkMRMLVolumeNode")
-
-
-def _hasVoxels(node: Node) -> bool:
-    image = node.GetImageData()
-    return image is not None and image.GetNumberOfPoints() > 0
-
-
-def _landmarksWrong(inputs: Inputs) -> list[str]:
-    fixed, moving = inputs.fixedLandmarks, inputs.movingLandmarks
-    if fixed is None:
-        return []
-    if moving is None:
-        return [_("Choose the moving landmarks as well, or no fixed ones.")]
-    counts = [node.GetNumberOfDefinedControlPoints() for node in (fixed, moving)]
-    if counts[0] == counts[1]:
-        return []
-    return [
-        _(
-            "The landmarks must be pairs: {fixed} are placed on the fixed, {moving} on the moving."
-        ).format(fixed=counts[0], moving=counts[1])
-    ]
+    kinds = ("Transform", "Volume", "Segmentation", "Table")
+    return any(node.IsA(f"vtkMRML{kind}Node") for kind in kinds)
 
 
 def _labelPair(
@@ -240,34 +297,3 @@ def _named(labels: Labels | None) -> Labels | None:
     return replace(
         labels, volume=Volume(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1), np.eye(4)))
     )
-
-
-def _state(node: Node) -> Hashable:
-    """Return what changes when the data of a node or its place in the world does."""
-    parent = node.GetParentTransformNode()
-    place = None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime())
-    if node.IsA("vtkMRMLTransformNode"):
-        return node.GetTransformToWorldMTime(), place
-    if node.IsA("vtkMRMLVolumeNode"):
-        matrix = vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(matrix)
-        image = node.GetImageData()
-        grid = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
-        return (None if image is None else image.GetMTime()), grid, place
-    if node.IsA("vtkMRMLSegmentationNode"):
-        return _segments(node.GetSegmentation()), place
-    points = []
-    for index in range(node.GetNumberOfControlPoints()):
-        position = [0.0, 0.0, 0.0]
-        node.GetNthControlPointPosition(index, position)
-        points.append((*position, node.GetNthControlPointPositionStatus(index)))
-    return tuple(points), place
-
-
-def _segments(segmentation: Any) -> Hashable:
-    layers = range(segmentation.GetNumberOfLayers(BINARY_LABELMAP))
-    images = [segmentation.GetLayerDataObject(layer, BINARY_LABELMAP) for layer in layers]
-    names = [
-        (each, segmentation.GetSegment(each).GetName()) for each in segmentation.GetSegmentIDs()
-    ]
-    return tuple(image.GetMTime() for image in images), tuple(names)

@@ -4,62 +4,88 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
 import vtk
 
+from ..i18n import _
+from ..workflow.metric_rows import columns, metricRows
 from .transforms import Node
 
-METRIC_COLUMNS = ("before", "linear", "after")
-IN_CHART = ("total", "dice")
+LOSS, DICE = "loss", "Dice"
 
 
-def setMetrics(
-    tableNode: Node, columns: Mapping[str, Mapping[str, Any]], names: Mapping[int, str]
-) -> None:
-    """Fill a table with one row for each structure and figure, one column for each stage.
+def setMetrics(tableNode: Node, record: Mapping[str, Any], names: Mapping[int, str]) -> None:
+    """Fill a table with one row for each structure and metric, one column for each stage.
+
+    The numbers are texts of three digits, because Slicer shows a column of numbers with all theirs.
 
     Args:
-        columns: metrics (RegRefineLib.metrics.report) by stage, such as before, linear, after; a
-            figure with values per label is a dict of `mean` and labels, and makes several rows.
+        record: result.json, with the metrics of each stage.
         names: the structures' names by label.
     """
-    rows: dict[tuple[str, str], dict[str, float]] = {}
-    for stage, metrics in columns.items():
-        for figure, structure, value in _single(metrics, names):
-            rows.setdefault((figure, structure), {})[stage] = value
+    stages = columns(record)
+    rows = metricRows(record, names)
     table = vtk.vtkTable()
-    table.AddColumn(_texts("structure", [structure for _, structure in rows]))
-    table.AddColumn(_texts("figure", [figure for figure, _ in rows]))
-    for stage in columns:
-        table.AddColumn(_numbers(stage, [row.get(stage, math.nan) for row in rows.values()]))
-    tableNode.SetAndObserveTable(table)
+    table.AddColumn(_texts(_("structure"), [row.structure for row in rows]))
+    table.AddColumn(_texts(_("measure"), [row.measure for row in rows]))
+    for index, words in enumerate(stages.values()):
+        table.AddColumn(_texts(words, [row.texts[index] for row in rows]))
+    table.AddColumn(_texts(_("change"), [row.verdict for row in rows]))
+    _show(tableNode, table)
 
 
 def setHistory(
     chartNode: Node, tableNode: Node, records: Sequence[Mapping[str, float]], title: str = ""
 ) -> None:
-    """Fill a table with one row a step, and a chart with a line for the loss and for Dice.
+    """Fill a table with one row a step, and a chart with lines for the loss and for Dice.
 
-    Cheap enough to be called again and again while a run goes on. The lines' nodes are made once
-    and found again on the chart.
+    Each level of resolution has a loss of its own, which begins anew: its line is not joined to
+    that of the level before. Cheap enough to be called again and again while a run goes on; the
+    lines' nodes are made once and found again on the chart.
 
     Args:
         records: the metrics of each step, by name; a missing `step` is counted from 0.
     """
-    columns = list(dict.fromkeys(name for record in records for name in record if name != "step"))
+    series = _series(records)
     table = vtk.vtkTable()
     steps = [float(record.get("step", index)) for index, record in enumerate(records)]
     table.AddColumn(_numbers("step", steps))
-    for name in columns:
-        table.AddColumn(_numbers(name, [float(record.get(name, math.nan)) for record in records]))
-    tableNode.SetAndObserveTable(table)
-    shown = [name for name in columns if name in IN_CHART] or columns
+    for name, values in series.items():
+        table.AddColumn(_numbers(name, values))
+    _show(tableNode, table)
+    shown = [name for name in series if name.startswith((LOSS, DICE))] or list(series)
     _setLines(chartNode, tableNode, shown)
     chartNode.SetTitle(title)
-    chartNode.SetXAxisTitle("step")
+    chartNode.SetTitleVisibility(bool(title))
+    chartNode.SetXAxisTitle(_("step"))
+    chartNode.SetYAxisTitle(_("loss and Dice") if DICE in shown else _("loss"))
+
+
+def _series(records: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return the columns of a run's course, NaN where a step has no value."""
+    levels = list(dict.fromkeys(record["level"] for record in records if "level" in record))
+    found: dict[str, list[float]] = {}
+    if len(levels) > 1:
+        for level in levels:
+            found[_lossOf(level)] = [
+                float(record.get("total", math.nan)) if record.get("level") == level else math.nan
+                for record in records
+            ]
+    names = dict.fromkeys(name for record in records for name in record)
+    for name in names:
+        if name not in ("step", "level") and not (name == "total" and len(levels) > 1):
+            words = {"total": LOSS, "dice": DICE}.get(name, name)
+            found[words] = [float(record.get(name, math.nan)) for record in records]
+    return found
+
+
+def _lossOf(level: float) -> str:
+    if level <= 1:
+        return f"{LOSS}, full resolution"
+    return f"{LOSS}, 1/{level:g} of the resolution"
 
 
 def _setLines(chartNode: Node, tableNode: Node, names: Sequence[str]) -> None:
@@ -73,7 +99,8 @@ def _setLines(chartNode: Node, tableNode: Node, names: Sequence[str]) -> None:
     for series in present:
         scene.RemoveNode(series)
     for index, name in enumerate(names):
-        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{chartNode.GetName()} {name}")
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+        series.SetHideFromEditors(True)  # they are only there for their chart
         series.SetAndObserveTableNodeID(tableNode.GetID())
         series.SetXColumnName("step")
         series.SetYColumnName(name)
@@ -83,21 +110,11 @@ def _setLines(chartNode: Node, tableNode: Node, names: Sequence[str]) -> None:
         chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
 
 
-def _single(
-    metrics: Mapping[str, Any], names: Mapping[int, str]
-) -> Iterator[tuple[str, str, float]]:
-    """Yield (figure, structure, value) of all that is a number or a number per label."""
-    for figure, value in metrics.items():
-        if isinstance(value, Mapping):
-            for label, single in value.items():
-                structure = "all" if label == "mean" else names.get(int(label), f"label {label}")
-                yield figure, structure, _number(single)
-        elif value is None or isinstance(value, (int, float)):
-            yield figure, "all", _number(value)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _show(tableNode: Node, table: vtk.vtkTable) -> None:
+    """Give a table node its content; the columns' names are its header, not A, B, C."""
+    tableNode.SetUseColumnNameAsColumnHeader(True)
+    tableNode.SetLocked(True)
+    tableNode.SetAndObserveTable(table)
 
 
 def _texts(name: str, values: Sequence[str]) -> vtk.vtkStringArray:

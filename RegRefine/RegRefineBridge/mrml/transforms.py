@@ -26,6 +26,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from RegRefineLib.geometry import DisplacementField, FloatArray, Geometry
 
 Node = Any
+INVERSE_TOLERANCE = 1e-5  # voxels; VTK's own is 1e-3
 
 
 def toVtkMatrix(array: FloatArray) -> vtk.vtkMatrix4x4:
@@ -101,27 +102,51 @@ def initialFromNode(
     inner = np.eye(4) if movingNode is None else matrixToWorld(movingNode)
     if outer is not None and inner is not None:
         return inner @ np.linalg.inv(outer)
-    chain = vtk.vtkGeneralTransform()
-    chain.PostMultiply()
     down = vtk.vtkGeneralTransform()
     transformNode.GetTransformFromWorld(down)
-    chain.Concatenate(down)
-    if movingNode is not None:
-        chain.Concatenate(toWorld(movingNode))
+    chain = down if movingNode is None else inTurn(down, toWorld(movingNode))
     shift = mappedGrid(chain, geometry) - geometry.points()
     return DisplacementField(shift.astype(np.float32), geometry)
 
 
 def setMapping(node: Node, parts: Sequence[Any]) -> None:
     """Make what `node` (vtkMRMLTransformNode) does to points: these VTK transforms in turn."""
-    if len(parts) == 1:
-        node.SetAndObserveTransformFromParent(parts[0])
-        return
+    node.SetAndObserveTransformFromParent(parts[0] if len(parts) == 1 else inTurn(*parts))
+
+
+def setInverseMapping(node: Node, parts: Sequence[Any]) -> None:
+    """Make `node` the inverse of what these VTK transforms do to points in turn.
+
+    Exact wherever the mapping has an inverse: VTK inverts it point by point, nothing is sampled.
+    The arrays are shared with `parts`. Slicer saves such a transform as .h5, which Slicer alone
+    reads.
+    """
+    node.SetAndObserveTransformToParent(parts[0] if len(parts) == 1 else inTurn(*parts))
+
+
+def shared(parts: Sequence[Any]) -> list[Any]:
+    """Return VTK transforms of their own that share the arrays of these."""
+    copies = []
+    for part in parts:
+        if part.IsA("vtkOrientedGridTransform"):
+            copy = slicer.vtkOrientedGridTransform()
+            copy.SetGridDirectionMatrix(part.GetGridDirectionMatrix())
+            copy.SetDisplacementGridData(part.GetDisplacementGrid())
+            copy.SetInverseTolerance(INVERSE_TOLERANCE)
+        else:
+            copy = part.MakeTransform()
+            copy.DeepCopy(part)
+        copies.append(copy)
+    return copies
+
+
+def inTurn(*parts: Any) -> vtk.vtkGeneralTransform:
+    """Return the mapping that takes points through these VTK transforms, one after the other."""
     whole = vtk.vtkGeneralTransform()
     whole.PostMultiply()
     for part in parts:
         whole.Concatenate(part)
-    node.SetAndObserveTransformFromParent(whole)
+    return whole
 
 
 def bend(node: Node) -> vtk.vtkGeneralTransform | None:

@@ -21,9 +21,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from RegRefineLib.errors import RegRefineError
-from RegRefineLib.geometry import FloatArray, Geometry, Volume
+from RegRefineLib.geometry import FloatArray, Geometry, Volume, transformed
 
-from .transforms import Node, fromVtkMatrix, fromWorld, mappedGrid, matrixToWorld, toWorld
+from .transforms import (
+    Node,
+    fromVtkMatrix,
+    fromWorld,
+    inTurn,
+    mappedGrid,
+    matrixToWorld,
+    toWorld,
+)
 
 SLAB_VOXELS = 4_000_000
 
@@ -102,19 +110,46 @@ def landmarksFromNode(node: Node, what: str = "landmarks") -> Landmarks:
     return Landmarks(np.array(points), names)
 
 
+def roiMask(node: Node, geometry: Geometry) -> NDArray[np.bool_]:
+    """Return where the voxel centres of a grid lie in a markups ROI, under whatever parents."""
+    toNode = vtk.vtkMatrix4x4()
+    toNode.DeepCopy(node.GetObjectToNodeMatrix())
+    half = np.array(node.GetSize()) / 2.0
+    back = np.linalg.inv(fromVtkMatrix(toNode))
+    matrix = matrixToWorld(node)
+    if matrix is None:
+        points = transformed(back, mappedGrid(fromWorld(node), geometry))
+    else:
+        fromIndex = Geometry(geometry.shape, back @ np.linalg.inv(matrix) @ geometry.affine)
+        points = fromIndex.points()
+    inside: NDArray[np.bool_] = np.all(np.abs(points) <= half, axis=-1)
+    return inside
+
+
 def sampled(
-    source: Volume, node: Node, geometry: Geometry, order: int = 0, outside: float = 0.0
+    source: Volume,
+    node: Node,
+    geometry: Geometry,
+    order: int = 0,
+    outside: float = 0.0,
+    *,
+    through: Any = None,
 ) -> NDArray[Any]:
     """Return `source`, which lies in `node`'s own coordinates, on a grid in the world.
 
     Args:
         order: 0 nearest (the source's pixel type is kept), 1 linear (float32).
         outside: the value beyond the source.
+        through: a VTK transform of world points that comes first: the source as it warps it, in
+            one interpolation.
     """
     dtype = source.array.dtype if order == 0 else np.dtype(np.float32)
     matrix = matrixToWorld(node)
-    if matrix is None:
-        return _throughPoints(source, node, geometry, order, np.asarray(outside, dtype))
+    if matrix is None or through is not None:
+        down = fromWorld(node)
+        if through is not None:
+            down = inTurn(through, down)
+        return _throughPoints(source, down, geometry, order, np.asarray(outside, dtype))
     toIndex = np.linalg.inv(matrix @ source.geometry.affine) @ geometry.affine
     result = np.full(geometry.shape, outside, dtype)
     if order == 0 and _isSeparable(toIndex, geometry.shape):
@@ -179,10 +214,9 @@ def _reached(
 
 
 def _throughPoints(
-    source: Volume, node: Node, geometry: Geometry, order: int, outside: NDArray[Any]
+    source: Volume, down: Any, geometry: Geometry, order: int, outside: NDArray[Any]
 ) -> NDArray[Any]:
-    """Sample point by point, a slab of slices at a time."""
-    down = fromWorld(node)
+    """Sample point by point, in slabs of slices; `down` leads to the source's own coordinates."""
     result = np.empty(geometry.shape, outside.dtype)
     thickness = max(1, SLAB_VOXELS * geometry.shape[0] // geometry.voxel_count)
     for start in range(0, geometry.shape[0], thickness):

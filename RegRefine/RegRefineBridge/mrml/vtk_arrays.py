@@ -40,13 +40,12 @@ class Loaded:
     """A result in VTK's memory; what it does not have is None.
 
     Attributes:
-        transform, inverse: VTK transforms, one after the other.
+        transform: VTK transforms, one after the other.
         labels: vtkOrientedImageData; labelValues are those that occur.
         affine, record: as in Ready.
     """
 
     transform: tuple[Any, ...]
-    inverse: tuple[Any, ...] | None
     warped: Image
     labels: Any
     labelValues: tuple[int, ...]
@@ -59,14 +58,12 @@ class Loaded:
 def load(ready: Ready) -> Steps[Loaded]:
     """Return a result in VTK's memory, in steps that copy at most STEP_BYTES each."""
     transform = yield from _mapping(ready.transform)
-    inverse = None if ready.inverse is None else (yield from _mapping(ready.inverse))
-    warped = yield from _image(ready.warped)
+    warped = yield from imageOf(ready.warped)
     labels = None if ready.warped_labels is None else (yield from oriented(ready.warped_labels))
-    jacobian = None if ready.jacobian is None else (yield from _image(ready.jacobian))
-    lengths = None if ready.displacement is None else (yield from _image(ready.displacement))
+    jacobian = None if ready.jacobian is None else (yield from imageOf(ready.jacobian))
+    lengths = None if ready.displacement is None else (yield from imageOf(ready.displacement))
     return Loaded(
         transform,
-        inverse,
         warped,
         labels,
         ready.label_values,
@@ -100,7 +97,8 @@ def copied(array: NDArray[Any], components: int = 1) -> Steps[vtk.vtkDataArray]:
     return target
 
 
-def _image(volume: Volume) -> Steps[Image]:
+def imageOf(volume: Volume) -> Steps[Image]:
+    """Return a volume as VTK's image and its grid, in steps."""
     data = vtk.vtkImageData()
     data.SetDimensions(*reversed(volume.geometry.shape))
     data.GetPointData().SetScalars((yield from copied(volume.array)))

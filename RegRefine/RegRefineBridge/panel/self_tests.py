@@ -132,14 +132,14 @@ class SelfTests:
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
     def test_run_from_a_script(self):
-        """RegRefineLogic().run waits and returns the nodes."""
+        """RegRefineLogic().run waits and returns the run."""
         if not self.canRun():
             return
         logic = slicer.util.getModuleLogic("RegRefine")
         fixed, moving, *_labels = addPair()
         states = []
-        nodes = logic.run(fixed, moving, onState=states.append)
-        self.assertTrue(nodes["transform"].IsA("vtkMRMLTransformNode"))
+        run = logic.run(fixed, moving, onState=states.append)
+        self.assertTrue(run.nodes["transform"].IsA("vtkMRMLTransformNode"))
         self.assertTrue(any(state.busy for state in states))
 
     # helpers

@@ -11,6 +11,7 @@ import queue
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -162,6 +163,7 @@ class QProcessTransport:
         self._qt = qt
         self._process: Any = None
         self._out, self._err = Lines(), Lines()
+        self._waiting: deque[str] = deque()
         self._ended = False
 
     def start(self, command: list[str], environment: dict[str, str]) -> None:
@@ -205,20 +207,24 @@ class QProcessTransport:
         return self._ended or self._process is None or self._process.state() == 0
 
     def poll(self) -> None:
-        """Do nothing: Qt's event loop calls the callbacks."""
+        """Hand over lines that a callback's error held up; Qt's event loop calls the callbacks."""
+        while self._waiting:
+            self.onLine(self._waiting.popleft())
 
     def _onOutput(self) -> None:
-        for line in self._out.add(self._process.readAllStandardOutput().data()):
-            self.onLine(line)
+        self._waiting.extend(self._out.add(self._process.readAllStandardOutput().data()))
+        self.poll()
 
     def _onError(self) -> None:
         for line in self._err.add(self._process.readAllStandardError().data()):
             self.onLog(line)
 
     def _onFinished(self, exitCode: int, _exitStatus: int) -> None:
-        self._onOutput()
-        self._onError()
-        self._end(exitCode)
+        try:
+            self._onOutput()
+            self._onError()
+        finally:
+            self._end(exitCode)
 
     def _onErrorOccurred(self, error: int) -> None:
         if error == 0:  # QProcess::FailedToStart, after which finished is not emitted

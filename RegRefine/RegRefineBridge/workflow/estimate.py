@@ -1,15 +1,15 @@
-"""How long a run will take and how much memory, before it is started.
+"""How long the user will wait for a run and how much memory it takes, before it is started.
 
-A model linear in the voxels of the working grid. Where an earlier run of the session used the same
-method on the same device, its own times and memory are scaled. Otherwise the constants below are
-used: measured with register() of this library on cubes of 40, 64 and 96 voxels with labels, torch
-2.13, seconds of one core of a server's CPU: with more cores a run is quicker than said. What was
-not measured is not guessed: None.
+A model linear in the voxels of the working grid. Where an earlier run on this machine used the same
+method on the same device (timings.py), its own times and memory are scaled. Otherwise the constants
+below are used: measured with register() of this library on cubes of 40, 64 and 96 voxels with
+labels, torch 2.13, seconds of one core of a server's CPU: with more cores a run is quicker than
+said. What was not measured is not guessed: None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 
 from RegRefineLib.job import Job
@@ -17,10 +17,10 @@ from RegRefineLib.memory_model import bytes_per_voxel
 from RegRefineLib.presets import resolve
 
 from ..i18n import _
-from .history import Run
 from .interfaces import PairSize
 from .job_choices import effortOf, stepsOf
 from .progress import timeWords
+from .timings import Timing, Timings, methodOf
 
 # (seconds, seconds for each million voxels) on one core; of refinements: for each step
 AFFINE_S = {"none": (0.0, 0.0), "centre": (0.5, 0.0)}
@@ -35,6 +35,11 @@ STEP_S = {
 # a step that compares by these takes so many times as long as by local correlation
 SIMILARITY_FACTOR = {"mind": 2.5}
 FINISH_S = (0.1, 0.7)  # with a few structures; 138 of a brain took 3.3 s for each million voxels
+# reading and writing the arrays, handing them to the scene
+TRANSFER_S = (0.5, 0.6)
+# torch and its libraries are loaded, compiled loops are read: where the worker is not there yet
+WORKER_S = 6.0
+LEAST_S = 1.0
 # MB of the process with torch and its libraries loaded
 BASE_MB = 450.0
 
@@ -45,7 +50,7 @@ class Estimate:
 
     Attributes:
         voxels: of the working grid.
-        measured: whether an earlier run of this session on this device is the source.
+        measured: whether an earlier run on this machine and device is the source.
     """
 
     voxels: int
@@ -55,15 +60,24 @@ class Estimate:
 
     def words(self) -> str:
         """Return the estimate as a sentence for the panel."""
-        parts = [_("{count:.1f} million voxels").format(count=self.voxels / 1e6)]
+        parts = [voxelWords(self.voxels)]
         if self.seconds is not None:
             parts.append(_("about {time}").format(time=timeWords(self.seconds)))
         if self.memoryMb is not None:
             parts.append(_("about {size:.1f} GB of memory").format(size=self.memoryMb / 1024))
         if self.seconds is None:
             parts.append(_("time not known before a first run"))
-        source = _("as the last run was") if self.measured else ""
+        source = _("judging by earlier runs") if self.measured else ""
         return ", ".join([*parts, *filter(None, [source])])
+
+
+def voxelWords(count: int) -> str:
+    """Return a number of voxels for people: 62,000 voxels, 6.9 million voxels."""
+    if count >= 500_000:
+        return _("{count:.1f} million voxels").format(count=count / 1e6)
+    digits = 2 if count >= 10_000 else 1
+    rounded = round(count, digits - len(str(count)))
+    return _("{count} voxels").format(count=f"{rounded:,}")
 
 
 def workingVoxels(size: PairSize, spacingMm: float | None) -> int:
@@ -74,39 +88,55 @@ def workingVoxels(size: PairSize, spacingMm: float | None) -> int:
     return max(1, round(count))
 
 
-def estimate(size: PairSize, job: Job, runs: Iterable[Run] = ()) -> Estimate:
+def estimate(
+    size: PairSize, job: Job, timings: Timings | None = None, warm: bool = True
+) -> Estimate:
     """Return what a run of this job on volumes of this size will take.
 
     Args:
-        runs: earlier runs, the oldest first.
+        timings: earlier runs on this machine.
+        warm: whether the worker is there already.
     """
     whole = resolve(job)
     voxels = workingVoxels(size, whole.working_spacing_mm)
-    alike = [run for run in runs if _alike(run, whole)]
+    alike = [
+        timing
+        for timing in timings or ()
+        if timing.method == methodOf(whole) and whole.device in ("auto", timing.device)
+    ]
     if alike:
-        return _scaled(alike[-1], size, whole, voxels)
+        return _scaled(_nearest(alike, voxels), size, whole, voxels)
     if whole.device not in ("cpu", "auto"):
         return Estimate(voxels, None, _memory(whole, voxels))
-    return Estimate(voxels, _seconds(whole, size, voxels), _memory(whole, voxels))
+    seconds = _seconds(whole, size, voxels)
+    if seconds is not None:
+        seconds = max(LEAST_S, seconds + (0.0 if warm else WORKER_S))
+    return Estimate(voxels, seconds, _memory(whole, voxels))
 
 
-def _alike(run: Run, job: Job) -> bool:
-    same = all(
-        getattr(run.job, name) == getattr(job, name)
-        for name in ("affine", "start", "refinement", "inverse")
+def _nearest(timings: list[Timing], voxels: int) -> Timing:
+    """Return the latest of the runs that are nearest in size: scaling far is guessing."""
+    return min(
+        reversed(timings),
+        key=lambda timing: abs(
+            math.log(voxels / workingVoxels(timing.size, timing.spacingMm or None))
+        ),
     )
-    return same and not run.stopped and job.device in ("auto", run.device)
 
 
-def _scaled(run: Run, size: PairSize, job: Job, voxels: int) -> Estimate:
-    before = workingVoxels(run.size, run.job.working_spacing_mm)
-    ratio, whole = voxels / before, size.fixedVoxels / run.size.fixedVoxels
-    steps = effortOf(job) / (effortOf(run.job) or 1.0) if effortOf(job) else 1.0
+def _scaled(timing: Timing, size: PairSize, job: Job, voxels: int) -> Estimate:
+    before = workingVoxels(timing.size, timing.spacingMm or None)
+    ratio, whole = voxels / before, size.fixedVoxels / timing.fixedVoxels
+    effort = effortOf(job, size)
+    steps = effort / timing.effort if effort and timing.effort else 1.0
     factors = {"refine": ratio * steps, "start": ratio, "affine": 1.0}
-    seconds = sum(spent * factors.get(stage, whole) for stage, spent in run.seconds.items())
-    peak = float(run.record.get("peak_memory_mb") or 0.0)
+    seconds = sum(spent * factors.get(stage, whole) for stage, spent in timing.seconds.items())
+    # of the rest, the worker's start does not grow with the volumes
+    fixed = min(timing.overhead, WORKER_S)
+    seconds += fixed + (timing.overhead - fixed) * whole
+    peak = timing.peakMb
     memory = BASE_MB + max(0.0, peak - BASE_MB) * max(ratio, whole) if peak else None
-    return Estimate(voxels, seconds, memory, measured=True)
+    return Estimate(voxels, max(LEAST_S, seconds), memory, measured=True)
 
 
 def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
@@ -114,9 +144,9 @@ def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
     if start is None or step is None:
         return None
     affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
-    refine = step[0] * stepsOf(job) + step[1] * effortOf(job) * voxels / 1e6
+    refine = step[0] * stepsOf(job) + step[1] * effortOf(job, size) * voxels / 1e6
     refine *= SIMILARITY_FACTOR.get(str(job.settings.get("similarity")), 1.0)
-    ends = _line(affine, size.fixedVoxels) + _line(FINISH_S, size.fixedVoxels)
+    ends = sum(_line(each, size.fixedVoxels) for each in (affine, FINISH_S, TRANSFER_S))
     return ends + _line(start, voxels) + refine
 
 

@@ -45,10 +45,11 @@ class Request:
     """What Apply asks for.
 
     Attributes:
-        wanted: names of outputs.OUTPUTS.
+        wanted: names of mrml.output_nodes.OUTPUTS.
         chosen: nodes picked to receive an output, by its name; without one a new node is made.
         title: how the run is called in the history.
         download: whether the user has agreed to the download of weights that are not here.
+        preview: whether the present estimate is to be sent on the way, for a live preview.
     """
 
     inputs: Inputs
@@ -57,6 +58,7 @@ class Request:
     chosen: Nodes = field(default_factory=dict)
     title: str = ""
     download: bool = False
+    preview: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ class Material:
 
     Attributes:
         movingToWorld: 4x4 from the moving node's own coordinates; None where that is no 4x4.
+        remarks: sentences that the user must read, such as structures without a namesake.
     """
 
     fixed: Volume
@@ -72,6 +75,7 @@ class Material:
     extras: Extras
     sources: Any
     movingToWorld: FloatArray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class PairSize(NamedTuple):
@@ -126,6 +130,12 @@ class Scene(Protocol):
     def refused(self, request: Request) -> list[str]:
         """Return a sentence where a chosen node cannot receive an output."""
 
+    def overwritten(self, request: Request) -> list[str]:
+        """Return a sentence for each chosen node that holds something else; asked before a run."""
+
+    def names(self, inputs: Inputs) -> tuple[str, str]:
+        """Return the names of the fixed and the moving volume."""
+
     def size(self, inputs: Inputs) -> PairSize | None:
         """Return how large the volumes are, or None where they are not both there."""
 
@@ -138,11 +148,19 @@ class Scene(Protocol):
     def remember(self, request: Request) -> Any:
         """Return what `putBack` needs to undo a publication that has not happened yet."""
 
+    def forget(self, memento: Any) -> None:
+        """Let go of what `remember` returned: it will not be put back."""
+
     def load(self, ready: Ready) -> Generator[None, None, Any]:
         """Return, in short steps, a result as `publish` takes it; the scene is not touched."""
 
-    def publish(self, loaded: Any, request: Request, sources: Any) -> Nodes:
-        """Put a result into the scene, quickly, and return its nodes; raises RegRefineError."""
+    def publish(
+        self, loaded: Any, request: Request, sources: Any, made: dict[str, Node]
+    ) -> Generator[None, None, Nodes]:
+        """Put a result into the scene, in short steps, and return its nodes.
+
+        `made` is filled as the nodes are, for `putBack`; raises RegRefineError.
+        """
 
     def putBack(self, nodes: Nodes, memento: Any) -> None:
         """Undo a publication: nodes it made go, those it filled are as before."""
@@ -158,6 +176,10 @@ class Worker(Protocol):
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
+
+    @property
+    def warm(self) -> bool:
+        """Whether the process is there already."""
 
     def warmUp(self) -> None:
         """Start the process before it is needed."""

@@ -15,9 +15,12 @@ from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import Job
 from RegRefineLib.presets import PRESETS, resolve
 
+from .interfaces import PairSize
+
 NETWORK, NETWORK_IO, FIREWORK = "network", "network-io", "firework"
 WITH_NETWORK = (NETWORK_IO, FIREWORK)  # refinements that need weights of their own
 PYRAMID, LEVELS = "pyramid", "4:40 2:40 1:10"
+SMALL = 64**3  # voxels of a level that takes `small_steps`
 
 
 class Knob(NamedTuple):
@@ -177,14 +180,33 @@ def stepsOf(job: Job) -> int:
     return given
 
 
-def effortOf(job: Job) -> float:
-    """Return the steps of the refinement, each counted by the share of voxels it works on."""
+def effortOf(job: Job, size: PairSize | None = None) -> float:
+    """Return the steps of the refinement, each counted by the share of voxels it works on.
+
+    Args:
+        size: of the pair; small levels may take more steps than `levels` says (small_steps).
+    """
     whole = resolve(job)
     if whole.refinement != PYRAMID:
         return float(stepsOf(job))
     levels = _levels(whole)
-    share = stepsOf(job) / max(1, sum(steps for _, steps in levels))
+    least = int(whole.settings.get("small_steps") or 0)
+    if least and size is not None and int(whole.settings.get("steps", -1) or 0) < 0:
+        levels = [
+            (factor, max(steps, least) if steps and _voxels(size, factor) <= SMALL else steps)
+            for factor, steps in levels
+        ]
+    share = stepsOf(job) / max(1, sum(steps for _, steps in _levels(whole)))
     return share * sum(steps / factor**3 for factor, steps in levels)
+
+
+def _voxels(size: PairSize, factor: float) -> float:
+    """Return about how many voxels a level of the pyramid has."""
+    edge = factor * min(size.spacing)
+    count = float(size.fixedVoxels)
+    for spacing in size.spacing:
+        count *= min(1.0, spacing / edge)
+    return count
 
 
 def _levels(whole: Job) -> list[tuple[float, int]]:

@@ -6,7 +6,7 @@
     presenter.question(request)               # what must be agreed to before; mostly ""
     presenter.start(request)                  # then poll() every 0.1 s
     presenter.stop(); presenter.cancel()
-    presenter.revert(); presenter.restore(2)
+    presenter.revert(); presenter.restore(2)  # shown_result.py
 
 A run goes: the scene's nodes as arrays -> a job folder -> the worker -> events -> the result back
 into the scene, in short steps, a few a poll. A result is dropped where its inputs were changed in
@@ -19,7 +19,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +30,22 @@ from ..process.client import Failure
 from . import weights as models
 from .chunked import Steps, advance
 from .estimate import Estimate, estimate
-from .history import History, Run, verdict
+from .history import Run, verdict
 from .interfaces import Request, Scene, State, Worker
 from .progress import followed
-from .results import Current, Results
+from .results import Current
+from .shown_result import ShownResult
+from .timings import Timings
 
 SLICE_S = 0.05  # of publishing, at a time
 
 
-class Presenter:
+class Presenter(ShownResult):
     """One panel's runs.
 
     Args:
         newFolder: makes an empty folder for a run and returns it.
+        timings: how long runs took on this machine; None: of this session alone.
         clock: seconds that only go up.
     """
 
@@ -52,16 +54,17 @@ class Presenter:
         scene: Scene,
         worker: Worker,
         newFolder: Callable[[], Path],
+        timings: Timings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.onChanged: Callable[[State], None] = lambda state: None
-        self.onPublished: Callable[[Run], None] = lambda run: None
-        self.state = State()
-        self._results = Results(scene)
+        super().__init__(scene)
+        self.onPreview: Callable[[Path], None] = lambda folder: None
         self._scene = scene
         self._worker = worker
         self._newFolder = newFolder
+        self._timings = timings or Timings()
         self._clock = clock
+        self._began = 0.0
         self._current: Current | None = None
         self._publishing: Steps[Run | None] | None = None
         self._reason = ""
@@ -69,15 +72,11 @@ class Presenter:
         worker.onFinished = self._onFinished
         worker.onFailed = self._onFailed
 
-    @property
-    def runs(self) -> History:
-        """The finished runs of the session."""
-        return self._results.history
-
     # what the panel asks before a run
 
     def missing(self, request: Request) -> list[str]:
         """Return a sentence for each thing that keeps a run from starting."""
+        request = self._results.ofThisPair(request)
         weights = models.missing(request.job)
         nodes = self._scene.missing(request.inputs) or self._scene.refused(request)
         return [*nodes, *filter(None, [weights])]
@@ -85,16 +84,24 @@ class Presenter:
     def estimate(self, request: Request) -> Estimate | None:
         """Return the time and memory a run will take, or None where the volumes are not there."""
         size = self._scene.size(request.inputs)
-        return None if size is None else estimate(size, request.job, self.runs)
+        if size is None:
+            return None
+        return estimate(size, request.job, self._timings, warm=self._worker.warm)
 
     def question(self, request: Request) -> str:
-        """Return what the user must agree to before the run (a download), or "".
+        """Return what the user must agree to before the run (a download, an overwriting), or "".
 
         Raises:
             RegRefineError: what is needed cannot be had.
         """
+        questions = []
+        overwritten = self._scene.overwritten(self._results.ofThisPair(request))
+        if overwritten:
+            questions.append("\n".join([*overwritten, _("Go on?")]))
         needed = models.toFetch(request.job)
-        return models.question(needed) if needed else ""
+        if needed:
+            questions.append(models.question(needed))
+        return "\n\n".join(questions)
 
     def warmUp(self) -> None:
         """Start the worker before it is needed."""
@@ -106,10 +113,11 @@ class Presenter:
         """Start a run; return whether it started, and say in the state why if not.
 
         Raises:
-            ValueError: a run is under way.
+            RegRefineError: a run is under way.
         """
         if self.state.busy:
-            raise ValueError("start: a run is under way")
+            raise RegRefineError(_("A run is under way; wait for its end, or stop it first."))
+        request = self._results.ofThisPair(request)
         missing = self.missing(request)
         if missing:
             self._say(" ".join(missing), "error")
@@ -119,25 +127,37 @@ class Presenter:
             text = _("The weights {names} are not on this computer; agree to their download first.")
             self._say(text.format(names=", ".join(fetch)), "error")
             return False
+        self._began = self._clock()
         folder = self._newFolder()
         try:
-            material = self._scene.read(request.inputs)
-            handling = Handling(material.movingToWorld, "displacement" in request.wanted, fetch)
-            write_job(
-                folder, material.fixed, material.moving, request.job, material.extras, handling
-            )
+            self._current = self._written(request, folder, fetch)
         except RegRefineError as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._say(str(error), "error")
             return False
-        fingerprint = self._scene.fingerprint(request.inputs)
-        self._current = Current(request, material.sources, folder, fingerprint)
         self._reason = ""
         self._set(
-            State(phase="running", stage=_("Starting the worker"), current=self.state.current)
+            State(
+                phase="running",
+                stage=_("Starting the worker"),
+                warnings=self._current.remarks,
+                current=self.state.current,
+            )
         )
         self._worker.start(folder)
         return True
+
+    def _written(self, request: Request, folder: Path, fetch: tuple[str, ...]) -> Current:
+        """Write the job into its folder; return the run that is to start."""
+        material = self._scene.read(request.inputs)
+        handling = Handling(
+            material.movingToWorld, "displacement" in request.wanted, fetch, request.preview
+        )
+        # the scene inverts the transform itself, exactly
+        job = request.job.replaced(inverse=False)
+        write_job(folder, material.fixed, material.moving, job, material.extras, handling)
+        fingerprint = self._scene.fingerprint(request.inputs)
+        return Current(request, material.sources, folder, fingerprint, material.remarks)
 
     def stop(self) -> None:
         """End the run at its next step and keep the best field so far."""
@@ -183,54 +203,21 @@ class Presenter:
         self.runs.clear()
         self._set(State())
 
-    # results
-
-    def revert(self) -> bool:
-        """Undo the run that is in the scene: the one before it is back, or what was there before.
-
-        Returns whether there was something to undo.
-        """
-        run = self.shown()
-        if run is None:
-            return False
-        try:
-            earlier = self._results.undo(run)
-        except RegRefineError as error:
-            self._say(str(error), "error")
-            return False
-        if earlier is None:
-            self._change(current=0, worse=())
-            self._say(_("The scene is as it was before the run."))
-        else:
-            self._show(earlier)
-            self._say(_("Run {number} is back.").format(number=earlier.number))
-        return True
-
-    def restore(self, number: int) -> bool:
-        """Put an earlier run's result back into the scene; return whether that could be done."""
-        try:
-            run = self._results.again(self.runs.get(number))
-        except RegRefineError as error:
-            self._say(str(error), "error")
-            return False
-        self._show(run)
-        self._say(_("Run {number} is back.").format(number=number))
-        return True
-
-    def shown(self) -> Run | None:
-        """Return the run whose result is in the scene."""
-        return self.runs.get(self.state.current) if self.state.current else None
-
     # what comes from the worker
 
     def _onEvent(self, event: dict[str, Any]) -> None:
-        if self._current is not None:
+        if self._current is None:
+            return
+        if event.get("event") == "preview":
+            self.onPreview(self._current.folder)
+        else:
             self._set(followed(self.state, event))
 
     def _onFinished(self, event: dict[str, Any]) -> None:
         if self._current is None:
             return
-        self._publishing = self._results.publish(self._current, bool(event.get("stopped")))
+        stopped = bool(event.get("stopped"))
+        self._publishing = self._results.publish(self._current, stopped, self.state.current)
         stage = _("Putting the result into the scene")
         self._change(phase="publishing", stage=stage, secondsLeft=None)
         self._publishOn(self._publishing)
@@ -257,8 +244,15 @@ class Presenter:
             )
             return
         self._current = self._publishing = None
-        self._end(verdict(run), "warning" if run.worse() else "info")
-        self._show(run)
+        self._timings.add(run, self._clock() - self._began)
+        self._end(
+            verdict(run),
+            "warning" if run.worse() else "info",
+            current=run.number,
+            worse=tuple(run.worse()),
+            warnings=tuple(dict.fromkeys((*self.state.warnings, *run.warnings))),
+        )
+        self.onPublished(run)
 
     def _onFailed(self, failure: Failure) -> None:
         self._leave()
@@ -270,30 +264,11 @@ class Presenter:
     def _leave(self) -> None:
         """Forget the run under way and delete its folder."""
         current, self._current = self._current, None
-        self._publishing = None
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.close()  # what is in the scene of it goes
         if current is not None:
             shutil.rmtree(current.folder, ignore_errors=True)
-
-    # the state
-
-    def _show(self, run: Run) -> None:
-        self._change(current=run.number, worse=tuple(run.worse()))
-        self.onPublished(run)
-
-    def _end(self, message: str, level: str, details: str = "") -> None:
-        self._change(
-            phase="idle", stage="", secondsLeft=None, message=message, level=level, details=details
-        )
-
-    def _say(self, message: str, level: str = "info") -> None:
-        self._change(message=message, level=level, details="")
-
-    def _change(self, **changes: Any) -> None:
-        self._set(replace(self.state, **changes))
-
-    def _set(self, state: State) -> None:
-        self.state = state
-        self.onChanged(state)
 
 
 def _dropped() -> str:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from RegRefineLib.errors import RegRefineError
+from RegRefineLib.worker.job_folder import RESULT_FILE
 
-from .history import Run, summary
+from ..i18n import _
+from .history import Run, summary, worseWords
+from .metric_rows import columns, metricRows
 
-STAGES = ("before", "affine_only", "after")
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
 <body>
 <h1>{title}</h1>
+<p>{pair}, {date}</p>
 <p>{summary}</p>
+{worse}
 {warnings}
 <h2>Metrics</h2>
 {metrics}
@@ -60,6 +65,9 @@ def page(run: Run, names: Mapping[int, str]) -> str:
     versions = {**run.record.get("versions", {}), "device": run.device}
     return PAGE.format(
         title=html.escape(f"RegRefine, run {run.number}: {run.title}"),
+        pair=html.escape(run.pair),
+        date=_dateOf(run),
+        worse=_worse(run),
         summary=html.escape(summary(run)) + (" (stopped early)" if run.stopped else ""),
         warnings=f"<h2>Warnings</h2><ul>{warnings}</ul>" if warnings else "",
         metrics=_metrics(run.record, names),
@@ -69,25 +77,27 @@ def page(run: Run, names: Mapping[int, str]) -> str:
     )
 
 
+def _worse(run: Run) -> str:
+    words = worseWords(run)
+    text = html.escape(_("Worse than the start: {names}.").format(names=words))
+    return f"<p><b>{text}</b></p>" if words else ""
+
+
+def _dateOf(run: Run) -> str:
+    """Return when the result was written, in the reader's own time."""
+    try:
+        moment = (run.folder / RESULT_FILE).stat().st_mtime if run.folder else time.time()
+    except OSError:
+        moment = time.time()
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+
+
 def _metrics(record: Mapping[str, Any], names: Mapping[int, str]) -> str:
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for stage in STAGES:
-        for figure, value in (record.get(stage) or {}).items():
-            parts = value if isinstance(value, Mapping) else {"mean": value}
-            for label, single in parts.items():
-                if single is None or isinstance(single, (int, float)):
-                    rows.setdefault((figure, _structure(label, names)), {})[stage] = single
-    cells = [
-        [figure, structure, *(_cell(row.get(stage)) for stage in STAGES)]
-        for (figure, structure), row in rows.items()
+    head = [_("structure"), _("measure"), *columns(record).values(), _("change")]
+    rows = [
+        [row.structure, row.measure, *row.texts, row.verdict] for row in metricRows(record, names)
     ]
-    return _table(["figure", "structure", "before", "linear part", "after"], cells)
-
-
-def _structure(label: str, names: Mapping[int, str]) -> str:
-    if label == "mean":
-        return "all"
-    return names.get(int(label), f"label {label}") if label.lstrip("-").isdigit() else label
+    return _table(head, rows)
 
 
 def _cell(value: Any) -> str:

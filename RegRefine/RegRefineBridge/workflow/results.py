@@ -1,4 +1,4 @@
-"""Results in the scene: published once, put back, undone."""
+"""Results in the scene: published in short steps, put back, undone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from RegRefineLib.worker.job_folder import RESULT_ARRAYS, read_result
 from ..i18n import _
 from .chunked import finished
 from .history import History, Run
-from .interfaces import Request, Scene
+from .interfaces import Inputs, Node, Request, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +24,22 @@ class Current:
     sources: Any
     folder: Path
     fingerprint: Any
+    remarks: tuple[str, ...] = ()
 
 
 class Results:
     """The finished runs and their nodes."""
 
     def __init__(self, scene: Scene) -> None:
-        self.history = History()
+        self.history = History(scene.forget)
         self._scene = scene
 
-    def publish(self, current: Current, stopped: bool) -> Generator[None, None, Run | None]:
-        """Return, in short steps, a finished run with its nodes; the last step changes the scene.
+    def publish(
+        self, current: Current, stopped: bool, previous: int
+    ) -> Generator[None, None, Run | None]:
+        """Return, in short steps, a finished run with its nodes; None where an input changed.
 
-        None where an input changed meanwhile.
+        Whoever leaves before the last step leaves the scene as it was.
 
         Raises:
             RegRefineError: the result cannot be read or published.
@@ -48,16 +51,28 @@ class Results:
         if self._scene.fingerprint(request.inputs) != current.fingerprint:
             return None
         memento = self._scene.remember(request)
-        nodes = self._scene.publish(loaded, request, current.sources)
+        names = self._scene.names(request.inputs)
+        made: dict[str, Node] = {}
+        whole = False
+        try:
+            nodes = yield from self._scene.publish(loaded, request, current.sources, made)
+            whole = True
+        finally:
+            if not whole:
+                self._scene.putBack(made, memento)
         _dropInputs(current.folder)
         return self.history.add(
             ready,
             request.title,
+            fixedName=names[0],
+            movingName=names[1],
             stopped=stopped,
+            warnings=(*current.remarks, *ready.record["warnings"]),
             folder=current.folder,
             request=request,
             sources=current.sources,
             memento=memento,
+            previous=previous,
             nodes=nodes,
         )
 
@@ -74,43 +89,48 @@ class Results:
         chosen = {**run.request.chosen, "transform": run.nodes["transform"]}
         request = replace(run.request, chosen=chosen)
         loaded = finished(self._scene.load(read_result(run.folder)))
-        nodes = self._scene.publish(loaded, request, run.sources)
+        nodes = finished(self._scene.publish(loaded, request, run.sources, {}))
         return self.history.replace(run, nodes=nodes)
 
     def undo(self, run: Run) -> Run | None:
-        """Take a run's result out of the scene and forget it; return the run that is back, if any.
+        """Take a run's result out of the scene; return the run that is back, if any.
 
-        That is the one before it that filled the same transform. Without one, nodes that were made
-        for the run go and those it filled are as before.
+        The nodes it made go and those it filled are as before, which may be an earlier run's
+        result. The run stays in the list, to be put back.
 
         Raises:
-            RegRefineError: the run before cannot be published again.
+            RegRefineError: what was there before made room for later runs.
         """
-        earlier = self._before(run)
-        if earlier is None:
-            self._scene.putBack(run.nodes, run.memento)
-        else:
-            earlier = self.again(earlier)
-            extra = {
-                output: node
-                for output, node in run.nodes.items()
-                if node is not earlier.nodes.get(output)
-            }
-            if extra:  # what this run was asked for and the one before was not
-                self._scene.putBack(extra, run.memento)
-        self.history.remove(run)
-        return earlier
-
-    def _before(self, run: Run) -> Run | None:
+        if run.memento is None:
+            raise RegRefineError(
+                _("What was there before run {number} made room for later ones.").format(
+                    number=run.number
+                )
+            )
+        self._scene.putBack(run.nodes, run.memento)
         transform = run.nodes.get("transform")
-        earlier = [
-            other
-            for other in self.history
-            if other.number < run.number
-            and other.folder is not None
-            and other.nodes.get("transform") is transform
+        earlier = self.history.find(run.previous)
+        if earlier is not None and earlier.nodes.get("transform") is transform:
+            return earlier
+        return None
+
+    def ofThisPair(self, request: Request) -> Request:
+        """Return the request without chosen nodes that hold a run's result of other volumes.
+
+        The panel keeps the nodes of the last run chosen; another pair gets nodes of its own.
+        """
+        others = [
+            node
+            for run in self.history
+            if _volumes(run.request.inputs) != _volumes(request.inputs)
+            for node in run.nodes.values()
         ]
-        return earlier[-1] if earlier else None
+        chosen = {output: node for output, node in request.chosen.items() if node not in others}
+        return replace(request, chosen=chosen)
+
+
+def _volumes(inputs: Inputs) -> tuple[Node, Node]:
+    return inputs.fixed, inputs.moving
 
 
 def _dropInputs(folder: Path) -> None:
