@@ -427,7 +427,7 @@ def test_the_displacement_volume_holds_lengths_in_mm(scene):
 
 def test_the_table_reads_as_a_clinician_would_write_it(scene):
     node = publish(scene, result(), sources(scene), ALL)["metrics"]
-    assert node.GetUseColumnNameAsColumnHeader()
+    assert node.GetUseColumnTitleAsColumnHeader()
     table = node.GetTable()
     assert [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())] == [
         *("structure", "measure", "before", "linear part", "after", "change")

@@ -112,9 +112,16 @@ def _setLines(chartNode: Node, tableNode: Node, names: Sequence[str]) -> None:
 
 def _show(tableNode: Node, table: vtk.vtkTable) -> None:
     """Give a table node its content; the columns' names are its header, not A, B, C."""
-    tableNode.SetUseColumnNameAsColumnHeader(True)
+    if hasattr(tableNode, "SetUseColumnTitleAsColumnHeader"):
+        tableNode.SetUseColumnTitleAsColumnHeader(True)
+    else:  # before Slicer 5.10
+        tableNode.SetUseColumnNameAsColumnHeader(True)
     tableNode.SetLocked(True)
     tableNode.SetAndObserveTable(table)
+    for index in range(table.GetNumberOfColumns()):
+        name = table.GetColumnName(index)
+        if tableNode.GetColumnTitle(name) != name:
+            tableNode.SetColumnTitle(name, name)
 
 
 def _texts(name: str, values: Sequence[str]) -> vtk.vtkStringArray:
