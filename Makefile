@@ -26,7 +26,9 @@ lint: venv
 	$(BIN)/mypy
 
 # One process a core, one thread each; a file's tests stay together and share its fixtures.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+test test-all: export OMP_NUM_THREADS := 1
 
 test: lint
 	$(PYTEST) -m "not slow"

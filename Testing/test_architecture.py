@@ -50,9 +50,11 @@ ROOMS = {
     "worker": {"field_padding", "io", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
     "demo": {"io", "plots", "registration"},
+    "cohort": {"io", "losses", "metrics", "ops", "plots", "registration"},
+    "sequences": {"cohort", "io", "metrics", "ops", "registration"},
     "bench": {"io", "linear", "metrics", "plots", "registration", "weights"},
-    "commands": {"bench", "demo", "inference", "io", "metrics", "registration", "training"}
-    | {"weights", "worker"},
+    "commands": {"bench", "cohort", "demo", "inference", "io", "metrics", "registration"}
+    | {"sequences", "training", "weights", "worker"},
 }
 # folder of the bridge -> toolkits and neighbours that it may know
 BRIDGE_ROOMS = {

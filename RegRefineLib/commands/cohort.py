@@ -1,0 +1,171 @@
+"""regrefine cohort MANIFEST -o DIR: register many scans, on all cores or on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RegRefineError
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..cohort.cohort import Options
+    from ..cohort.engine import Where
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "manifest",
+        metavar="MANIFEST",
+        help="CSV or TSV: id, image[, mask, labels, landmarks, session, group, weight, initial], "
+        "or fixed, moving; or a BIDS folder",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write to")
+    what = parser.add_argument_group("what to do")
+    what.add_argument(
+        "--to", metavar="ID|FILE", help="bring all onto this scan; without it every pair is run"
+    )
+    what.add_argument("--dry-run", action="store_true", help="check, count, estimate; run nothing")
+    what.add_argument("--only-failed", action="store_true", help="again what failed, nothing else")
+    what.add_argument("--row", type=int, metavar="N", help="run N alone (from 1), for job arrays")
+    what.add_argument(
+        "--keep",
+        choices=("minimal", "full"),
+        default="full",
+        help="minimal: compact field and metrics; full: all files (full)",
+    )
+    what.add_argument(
+        "--bound",
+        type=float,
+        default=0.05,
+        metavar="MM",
+        help="largest error of the compact field (0.05)",
+    )
+    _add_method(parser.add_argument_group("method"))
+    _add_places(parser.add_argument_group("where to run"))
+
+
+def _add_method(method: argparse._ArgumentGroup) -> None:
+    from ..job import AFFINES, DEVICES, INTENSITIES
+
+    method.add_argument("--preset", default="default", help="see `regrefine list presets`")
+    method.add_argument("--affine", choices=AFFINES, help="linear alignment beforehand")
+    method.add_argument("--start", help="where the field starts; see `regrefine list starts`")
+    method.add_argument("--refinement", help="see `regrefine list refinements`")
+    method.add_argument("--intensity", choices=INTENSITIES, help="range that becomes 0..1")
+    method.add_argument("--spacing", type=float, metavar="MM", help="working voxels; 0: fixed's")
+    method.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the refinement, or start.NAME=VALUE",
+    )
+    method.add_argument("--device", default="auto", help=" | ".join(DEVICES))
+    method.add_argument("--seed", type=int, default=0)
+
+
+def _add_places(place: argparse._ArgumentGroup) -> None:
+    place.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="runs at a time, or jobs (as many as cores and memory allow)",
+    )
+    place.add_argument("--scheduler", default="", metavar="ADDRESS", help="a running Dask cluster")
+    batch = place.add_mutually_exclusive_group()
+    for name in ("slurm", "pbs", "sge"):
+        batch.add_argument(
+            f"--{name}",
+            dest="batch",
+            action="store_const",
+            const=name,
+            default="",
+            help=f"submit workers to {name.upper()}",
+        )
+    place.add_argument("--walltime", default="04:00:00", metavar="HH:MM:SS", help="of a job")
+    place.add_argument("--queue", default="", help="or partition of the jobs")
+    place.add_argument("--gpu", action="store_true", help="ask for a GPU with each job")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, run what is missing and say what came of it; status 1 where a run failed."""
+    from ..cohort.cohort import prepare, run_prepared
+    from ..cohort.manifest import ManifestError
+
+    _check(arguments)
+    options, job = _options(arguments), _job(arguments)
+    folder = Path(arguments.output)
+    try:
+        ready = prepare(arguments.manifest, folder, job, options, _progress)
+    except ManifestError as error:
+        for sentence in error.problems:
+            sys.stderr.write(f"regrefine: {' '.join(sentence.split())}\n")
+        return 2
+    say(f"{len(ready.records)} of {len(ready.runs)} runs are done already")
+    say(ready.estimate.sentence())
+    if arguments.dry_run:
+        return 0
+    try:
+        rows = run_prepared(ready, folder, options, say)
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the same command goes on")
+        return 1
+    return _ended(rows, folder)
+
+
+def _ended(rows: list[dict[str, Any]], folder: Path) -> int:
+    counts = Counter(str(row["status"]) for row in rows)
+    flagged = [row for row in rows if row["flag"]]
+    say(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+    for row in flagged:
+        say(f"look at {row['run']}: far from the others in {row['flag']}")
+    say(str(folder / "cohort.tsv"))
+    return 1 if counts["failed"] else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.workers is not None and arguments.workers < 1:
+        raise RegRefineError(f"--workers: 1 or more, got {arguments.workers}")
+    if not 0 < arguments.bound < 100:
+        raise RegRefineError(f"--bound: millimetres above 0, got {arguments.bound:g}")
+    if arguments.scheduler and arguments.batch:
+        raise RegRefineError(f"--scheduler and --{arguments.batch}: give one of them")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from ..cohort.cohort import Options
+
+    return Options(
+        to=arguments.to,
+        keep=arguments.keep,
+        bound_mm=arguments.bound,
+        workers=arguments.workers,
+        only_failed=arguments.only_failed,
+        row=arguments.row,
+        where=_where(arguments),
+    )
+
+
+def _where(arguments: argparse.Namespace) -> Where:
+    from ..cohort.engine import Where
+
+    names = ("scheduler", "batch", "walltime", "queue", "gpu")
+    return Where(**{name: getattr(arguments, name) for name in names})
+
+
+def _job(arguments: argparse.Namespace) -> Any:
+    from .register import job_of
+
+    unset = {"steps": None, "network": None, "weights": None, "inverse": False, "jacobian": False}
+    return job_of(argparse.Namespace(**{**unset, **vars(arguments)}))
+
+
+def _progress(sentence: str) -> None:
+    """Show what is read where somebody watches."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{sentence}\n")
