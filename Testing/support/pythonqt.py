@@ -92,17 +92,19 @@ class Shown:
 
     def __getattr__(self, name: str) -> Any:
         names, thing = self._names, self._object
+        if name not in names and name not in ("connect", "disconnect", "className"):
+            raise AttributeError(f"{_className(thing)} has no {name} in Slicer")
         if name == "connect" or name == "disconnect":
             return getattr(self, f"_{name}")
         if name == "className":
             return lambda: _className(thing)
+        if name[0].isupper():  # a constant of an enum
+            return shown(getattr(type(thing), name))
         if name in names.properties and isinstance(thing, QObject):
             return shown(thing.property(name))
         if name in names.signals:
             return SignalOf(self, name)
-        if name in names.methods or name in names.properties:
-            return _method(thing, name)
-        raise AttributeError(f"{_className(thing)} has no {name} in Slicer")
+        return _method(thing, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._names.properties:

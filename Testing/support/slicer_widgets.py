@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QGroupBox,
     QHBoxLayout,
+    QSizePolicy,
     QSlider,
     QStyle,
     QStyleOptionButton,
@@ -34,24 +35,17 @@ from support.pythonqt import Shown, shown
 
 
 class Collapses:
-    """What opens and shuts, by hiding what lies in it."""
+    """What opens and shuts: shut, it is as high as its title."""
 
     def setCollapsed(self, shut: bool) -> None:
-        self._shut = shut
-        for child in self.children():
-            if isinstance(child, QWidget):
-                child.setVisible(not shut)
-        self.setMaximumHeight(self.fontMetrics().height() + 10 if shut else 16777215)
-        self.updateGeometry()
-        self.contentsCollapsed.emit(shut)
+        if shut != self.isCollapsed():
+            self._shut = shut
+            self.setMaximumHeight(self.fontMetrics().height() + 10 if shut else 16777215)
+            self.updateGeometry()
+            self.contentsCollapsed.emit(shut)
 
     def isCollapsed(self) -> bool:
         return getattr(self, "_shut", False)
-
-    def childEvent(self, event: Any) -> None:
-        super().childEvent(event)
-        if self.isCollapsed() and event.child().isWidgetType():
-            event.child().setVisible(False)
 
 
 class ctkCollapsibleButton(Collapses, QAbstractButton):
@@ -61,6 +55,7 @@ class ctkCollapsibleButton(Collapses, QAbstractButton):
         super().__init__(parent)
         self.setCheckable(True)
         self.setChecked(True)
+        self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         self.setContentsMargins(0, self.fontMetrics().height() + 10, 0, 0)
         self.toggled.connect(lambda on: self.setCollapsed(not on))
 
