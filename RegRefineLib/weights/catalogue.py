@@ -79,6 +79,8 @@ class Model:
     size_mb: float | None = None
     training: str = ""
     notes: str = ""
+    organ: str = ""
+    modality: str = ""
 
 
 def folder() -> Path:
