@@ -33,24 +33,23 @@ from RegRefineBridge.mrml.scene import MrmlScene
 from RegRefineBridge.mrml.slice_views import Views
 from RegRefineBridge.panel import sample_data as sampledata
 from RegRefineBridge.panel.follow_parameters import FollowsParameters
+from RegRefineBridge.panel.method_section import MethodSection
 from RegRefineBridge.panel.panel import Panel
 from RegRefineBridge.panel.parameter_node import (
     RegRefineParameterNode,
     forgetUnknown,
+    inputsOf,
     requestOf,
-    useAsItIs,
 )
-from RegRefineBridge.panel.preset_section import PresetSection
 from RegRefineBridge.panel.results_section import ResultsSection
 from RegRefineBridge.panel.scripting import requestFor, runBlocking
 from RegRefineBridge.panel.self_tests import SelfTests
 from RegRefineBridge.process import packages as dependencies
 from RegRefineBridge.process.client import WorkerClient
 from RegRefineBridge.process.transports import QProcessTransport, ignore
-from RegRefineBridge.workflow import weights as models
-from RegRefineBridge.workflow.job_choices import describe
 from RegRefineBridge.workflow.job_folders import JobFolders
 from RegRefineBridge.workflow.presenter import Presenter
+from RegRefineBridge.workflow.settings_list import wrong
 from RegRefineBridge.workflow.timings import Timings
 
 from RegRefineLib.errors import RegRefineError
@@ -107,10 +106,9 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         self.panel = Panel(self.ui, qt)
         views = Views(slicer.mrmlScene, newTimer)
         self.results = ResultsSection(self.ui, self.panel, qt, presenter, views)
-        self.presets = PresetSection(
-            self.ui, qt, lambda: self.request().job, self.usePreset, self.useWeights
+        self.method = MethodSection(
+            self.ui, qt, self.panel, lambda: self._parameterNode, self.settle
         )
-        self.presets.loadLastFile()
         self.logic.onState = self.onState
         presenter.onPublished = self.onPublished
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -146,33 +144,29 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         Raises:
             RegRefineError: the preset is not loaded.
         """
-        return requestOf(self._parameterNode, self.presets.catalogue)
+        return requestOf(self._parameterNode, self.method.catalogue)
 
-    def onParametersChanged(self, caller=None, event=None):
+    def chosenNodes(self):
+        """Return the nodes whose changes the panel must know of."""
+        return inputsOf(self._parameterNode).given().values()
+
+    def onParametersChanged(self):
         """Say what the method does, what it takes, and what is missing."""
-        presenter, catalogue = self.logic.presenter, self.presets.catalogue
-        preset = self._parameterNode.preset
+        presenter, missing, estimate = self.logic.presenter, [], None
         try:
             request = self.request()
-            words = [catalogue.help(preset), describe(request.job), models.summary(request.job)]
-            missing, estimate = presenter.missing(request), presenter.estimate(request)
+            self.method.show(request.job)
+            missing = list(filter(None, [*presenter.missing(request), wrong(request.job)]))
+            estimate = presenter.estimate(request)
         except RegRefineError as error:
-            words, missing, estimate = [], [str(error)], None
-        self.panel.showMethod(catalogue.names(), preset, "\n".join(filter(None, words)))
+            missing = [str(error)]
         if not presenter.state.busy:
             self.panel.showReady(missing, estimate)
+            self.results.show()
             if not missing:
                 self.logic.warmUp()
 
-    def usePreset(self, name):
-        """Choose a preset as it is."""
-        if self._parameterNode:
-            with slicer.util.NodeModify(self._parameterNode):
-                useAsItIs(self._parameterNode, name)
-
-    def useWeights(self, path):
-        """Choose a file of weights."""
-        self._parameterNode.weightsFile = path
+    newTimer = staticmethod(lambda callback, milliseconds: newTimer(callback, milliseconds))
 
     def onApplyButton(self, checked=False):
         """Start a run, or stop the one that goes on."""
@@ -196,8 +190,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         self.panel.showState(state)
         if not state.busy:
             self.results.show()
-            if self._parameterNode:
-                self.onParametersChanged()
+            self.settle()
 
     def onPublished(self, run):
         """Show a result, and fill the same nodes the next time."""

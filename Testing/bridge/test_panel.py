@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_every_parameter_name_is_a_parameter_of_the_right_type(ui):
 def test_every_parameter_is_in_the_panel(ui):
     names = [name for name, _ in bound(ui)]
     assert len(names) == len(set(names))
-    assert set(parameters()) - set(names) == {"preset"}  # whose list changes: wired by hand
+    by_hand = {"preset", "changedSettings"}  # whose lists change
+    assert set(parameters()) - set(names) == by_hand
 
 
 def test_node_lists_offer_what_the_parameters_take(ui):
@@ -227,8 +229,6 @@ def test_translated_texts_are_plain_and_formatted_afterwards():
 
 
 def test_the_presenter_loads_without_toolkit_and_torch():
-    import subprocess
-
     program = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "vtk", "slicer", "qt", "SimpleITK", "scipy")))
@@ -312,8 +312,100 @@ def test_two_chosen_runs_are_compared_in_a_table(preview):
 
 
 def test_an_unknown_preset_is_shown_as_none(preview):
+    from RegRefineBridge.workflow.method_view import PresetRow
+
     _, widgets, panel = preview
-    panel.showMethod(["default", "paper"], "gone", "")
+    rows = [PresetRow("default", "default (changed)", ""), PresetRow("", "Others", "a tip")]
+    rows.append(PresetRow("paper", "as its paper says", ""))
+    panel.showPresets(rows, "gone")
     assert widgets.presetComboBox.currentIndex == -1
-    panel.showMethod(["default", "paper"], "paper", "words")
-    assert widgets.presetComboBox.currentText == "paper"
+    panel.showPresets(rows, "paper")
+    assert widgets.presetComboBox.currentText == "as its paper says"
+
+
+def test_a_heading_of_the_presets_cannot_be_chosen(preview):
+    from PySide6.QtCore import Qt
+
+    _, widgets, _ = preview
+    combo = widgets.presetComboBox._object
+    flags = [combo.model().index(row, 0).flags() for row in range(combo.count())]
+    headings = [i for i, flag in enumerate(flags) if not flag & Qt.ItemFlag.ItemIsSelectable]
+    assert headings == [1]
+
+
+def test_boxes_show_what_the_preset_takes(preview):
+    module, widgets, panel = preview
+    module.show(panel, widgets, "idle")
+    assert widgets.refinementComboBox.currentText == "Diffeomorphic, coarse to fine (preset)"
+    assert widgets.backboneComboBox.currentText == "None (preset)"
+    assert widgets.stepsSpinBox.specialValueText == "90 (preset)"
+    assert not widgets.resetPresetButton.enabled
+    names = [row for row in range(widgets.modelComboBox.count)]
+    assert any("T1 MR" in widgets.modelComboBox.itemText(row) for row in names)
+
+
+def test_what_is_worse_than_the_start_is_a_coloured_bar_with_keep_and_revert(preview):
+    from RegRefineBridge.panel.panel import BAR_COLOURS
+    from RegRefineBridge.workflow.interfaces import State
+
+    _, widgets, panel = preview
+    worse = State(message="Dice fell from 0.94 to 0.85 & <more>", worse=("dice",), current=3)
+    panel.showState(worse)
+    assert BAR_COLOURS["warning"] in widgets.messageLabel.text
+    assert "&lt;more&gt;" in widgets.messageLabel.text
+    assert widgets.judgementWidget._object.isVisibleTo(widgets.judgementWidget._object.parent())
+    panel.keep()
+    panel.showState(worse)
+    assert widgets.judgementWidget._object.isHidden()
+    panel.showState(State(message="fine", current=4))
+    assert "bgcolor" not in widgets.messageLabel.text
+    assert widgets.judgementWidget._object.isHidden()
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "large"])
+@pytest.mark.parametrize("width", [350, 480, 700])
+def test_everything_is_inside_a_dock_of_this_width(width, look):
+    """In a process of its own: palette and font are the application's."""
+    program = f"""
+import argparse
+from support import panel_preview
+look = argparse.Namespace(
+    dark={look == "dark"}, large={look != "light"}, width={width} - 16, state="done", open=True,
+    png="x",
+)
+window = panel_preview.draw(look)
+print(window._object.width(), *panel_preview.outside(window))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=python_path(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(width - 16)], done.stdout
+
+
+def test_a_long_course_and_wide_tables_do_not_widen_the_panel(preview):
+    module, widgets, panel = preview
+    window = widgets.curveLabel._object.window()
+    before = window.minimumSizeHint().width()
+    window.resize(900, 800)
+    module.show(panel, widgets, "done")
+    widgets.curveLabel._object.resize(860, 48)
+    module.show(panel, widgets, "done")
+    assert widgets.curveLabel.pixmap.width() > 800
+    assert window.layout().totalMinimumSize().width() <= max(before, 334)
+
+
+def test_nothing_in_the_panel_is_a_word_of_the_command_line(widgets):
+    text = UI.read_text(encoding="utf-8")
+    for source in SOURCES:
+        text += source.read_text(encoding="utf-8")
+    said = re.findall(r'_\(\s*"((?:[^"\\]|\\.)*)"', text) + re.findall(
+        r"<string>(.*?)</string>", text
+    )
+    assert len(said) > 100
+    for sentence in said:
+        assert not re.search(r"(?<!-)--\w|regrefine (list|models|register)", sentence), sentence

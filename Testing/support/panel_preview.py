@@ -20,6 +20,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QAbstractButton, QWidget
 
 import support.slicer_widgets as slicer_widgets
 from support.paths import ROOT
@@ -47,6 +48,7 @@ def darken() -> None:
         (QPalette.ColorRole.WindowText, "#f0f0f0"),
         (QPalette.ColorRole.ButtonText, "#f0f0f0"),
         (QPalette.ColorRole.ToolTipText, "#f0f0f0"),
+        (QPalette.ColorRole.Link, "#7fb2f0"),
     ):
         palette.setColor(role, QColor(colour))
     application().setPalette(palette)
@@ -60,8 +62,6 @@ def fillLists(ui: SimpleNamespace) -> None:
         kind = getattr(choices, name.capitalize())
         for row in kind:
             getattr(ui, f"{name}ComboBox").addItem(row.label())
-    for name in ("WarpedVolume", "WarpedSegmentation", "Jacobian"):
-        getattr(ui, f"make{name}CheckBox").setChecked(True)
     for name, text in (("fixed", "MRBrainTumor1"), ("moving", "MRBrainTumor2")):
         getattr(ui, f"{name}Selector")._object.box.addItem(text)
 
@@ -123,14 +123,21 @@ def exampleRuns():
 
 def show(panel, ui: SimpleNamespace, phase: str) -> None:
     """Bring the panel into a state."""
+    from RegRefineBridge.panel.choice_lists import Model, readable
+    from RegRefineBridge.panel.settings_form import SettingsForm
     from RegRefineBridge.workflow.estimate import Estimate
-    from RegRefineBridge.workflow.job_choices import Catalogue, describe
+    from RegRefineBridge.workflow.job_choices import Catalogue
+    from RegRefineBridge.workflow.method_view import methodView
+    from RegRefineBridge.workflow.weights import networkRows
 
     from RegRefineLib.job import Job
 
-    catalogue = Catalogue()
-    words = f"{catalogue.help('default')}\n{describe(Job())}"
-    panel.showMethod(catalogue.names(), "default", words)
+    method = methodView(Catalogue(), "default", Job(), readable)
+    panel.showMethod(method)
+    panel.showNetworks(networkRows(), [each.value for each in Model])
+    panel.showGuides(False, False)
+    form = SettingsForm(ui.refinementSettingsGroupBox.layout(), qt, lambda name, value: None)
+    form.show("pyramid", method.refinement)
     panel.showReady([], Estimate(7_200_000, 62.0, 2900.0))
     runs = exampleRuns()
     done = phase == "done"
@@ -197,9 +204,27 @@ def draw(arguments: argparse.Namespace) -> Shown:
     if arguments.state == "done":
         ui.resultsCollapsibleButton.collapsed = False
     application().processEvents()
-    window._object.resize(arguments.width, window._object.sizeHint().height())
+    height = window._object.layout().totalHeightForWidth(arguments.width)
+    window._object.resize(arguments.width, max(height, window._object.sizeHint().height()))
     application().processEvents()
     return window
+
+
+def outside(window: Shown) -> list[str]:
+    """Return the names of visible widgets that reach beyond the window or are not seen whole."""
+    whole, found = window._object, []
+    for widget in whole.findChildren(QWidget):
+        if not widget.objectName() or not widget.isVisible():
+            continue
+        left, right = (
+            widget.mapTo(whole, corner).x()
+            for corner in (widget.rect().topLeft(), widget.rect().topRight())
+        )
+        is_button = isinstance(widget, QAbstractButton) and not widget.objectName().startswith("qt")
+        clipped = is_button and widget.width() < widget.minimumSizeHint().width()
+        if left < 0 or right >= whole.width() or clipped:
+            found.append(widget.objectName())
+    return found
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ class Views:
         if mode == "flicker" and self._timer is not None:
             self._timer.start()
 
+    def blend(self, opacity: float) -> None:
+        """Show the front volume with this opacity, 0 to 1."""
+        for composite in self._composites():
+            composite.SetForegroundOpacity(opacity)
+
     def flick(self) -> None:
         """Show the other of the two volumes of a flicker."""
         for composite in self._composites():

@@ -7,14 +7,13 @@ matter to the preset. Standard library only.
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-import RegRefineLib
 from RegRefineLib import registry
+from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import AFFINES, DEVICES, INTENSITIES
+from RegRefineLib.weights.catalogue import catalogue
 
 from ..i18n import _
 
@@ -36,6 +35,7 @@ class Choice(enum.Enum):
 def readable(name: str) -> str:
     """Return a name of the registry for people; one that is not known here as it is."""
     return {
+        "": _("None"),
         "auto": _("Automatic"),
         "cpu": _("CPU"),
         "cuda": _("GPU (CUDA)"),
@@ -51,7 +51,7 @@ def readable(name: str) -> str:
         "convexadam": _("ConvexAdam (dense search)"),
         "convexadam-adam": _("ConvexAdam (Adam on MIND)"),
         "syn": _("SyN (needs antspyx)"),
-        "pyramid": _("Coarse to fine, diffeomorphic"),
+        "pyramid": _("Diffeomorphic, coarse to fine"),
         "reg-ttr": _("Reg-TTR"),
         "network-io": _("Network, trained on for this pair"),
         "firework": _("FiRework: the network goes on from the start"),
@@ -85,13 +85,11 @@ def _member(value: str) -> str:
     return re.sub(r"\W+", "_", value).upper()
 
 
-def modelNames(folder: Path | None = None) -> list[str]:
-    """Return the names in models.json, which lies beside the package; none where it is missing."""
-    folder = folder or Path(RegRefineLib.__file__).resolve().parent.parent / "models"
+def modelNames() -> list[str]:
+    """Return the names in models.json; none where the file is missing or damaged."""
     try:
-        record = json.loads((folder / "models.json").read_text(encoding="utf-8"))
-        return list(record["models"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(catalogue())
+    except RegRefineError:  # said when a network is chosen
         return []
 
 

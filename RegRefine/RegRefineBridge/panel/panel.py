@@ -1,11 +1,12 @@
 """Puts states into the panel's widgets. Widgets and the toolkit are arguments.
 
-Uses only setters and what PythonQt and PySide6 spell alike, so that the preview (make panel) and
-the tests can drive it without Slicer.
+Spelt for PythonQt; the preview (make panel) and the tests drive it without Slicer, on real widgets
+that have the same names (Testing/support/pythonqt.py).
 """
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -15,10 +16,15 @@ from ..i18n import _
 from ..workflow.estimate import Estimate
 from ..workflow.history import Run
 from ..workflow.interfaces import State
+from ..workflow.method_view import MethodView, PresetRow
+from ..workflow.panel_words import inPanel
 from ..workflow.progress import timeWords
+from ..workflow.weights import NetworkRow
 
 LOSS_COLOUR, DICE_COLOUR = "#1f77b4", "#e6842a"
 NOTHING = "\N{EN DASH}"
+BAR_COLOURS = {"warning": "#ffd978", "error": "#f4b0a8"}
+TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; where Qt's own item model keeps the flags
 # widget -> figure, format
 READ_OUTS = {
     "lossValue": ("loss", "{:.4f}"),
@@ -41,6 +47,12 @@ class Panel:
         self._ui = ui
         self._qt = qt
         self._runs = 0
+        self._judged, self._kept = 0, False  # the run whose result was kept though it is worse
+
+    def keep(self) -> None:
+        """Ask no more about the result in the scene: the user keeps it."""
+        self._kept = True
+        self._ui.judgementWidget.setVisible(False)
 
     def showState(self, state: State) -> None:
         """Show how the run goes, or how the last one ended."""
@@ -58,9 +70,11 @@ class Panel:
         for name, (figure, form) in READ_OUTS.items():
             value = state.live.get(figure)
             getattr(ui, name).setText(NOTHING if value is None else form.format(value))
-        sentences = [*state.warnings, state.message] if state.message else list(state.warnings)
-        ui.messageLabel.setText("\n".join(sentences))
+        ui.messageLabel.setText(messageHtml(state))
         ui.messageLabel.setToolTip(state.details or _("How the last run ended."))
+        if state.current != self._judged:
+            self._judged, self._kept = state.current, False
+        ui.judgementWidget.setVisible(bool(state.worse) and not state.busy and not self._kept)
         self._drawCurve(state.losses, state.dices)
 
     def showReady(self, missing: Sequence[str], estimate: Estimate | None) -> None:
@@ -68,24 +82,70 @@ class Panel:
         ui = self._ui
         ui.applyButton.setEnabled(not missing)
         if missing:
-            ui.estimateLabel.setText("\n".join(missing))
-            ui.applyButton.setToolTip("\n".join(missing))
+            words = inPanel("\n".join(missing))
+            ui.estimateLabel.setText(words)
+            ui.applyButton.setToolTip(words)
             return
         ui.estimateLabel.setText("" if estimate is None else estimate.words())
         ui.applyButton.setToolTip(
             _("Register the moving volume to the fixed one. Slicer stays usable meanwhile.")
         )
 
-    def showMethod(self, names: Sequence[str], chosen: str, words: str) -> None:
-        """Show the presets with the chosen one, and what it does."""
+    def showPresets(self, rows: Sequence[PresetRow], chosen: str) -> None:
+        """Show the list of presets with the chosen one; headings cannot be chosen."""
         combo = self._ui.presetComboBox
         blocked = combo.blockSignals(True)
         combo.clear()
-        for name in names:
-            combo.addItem(name)
-        combo.setCurrentIndex(list(names).index(chosen) if chosen in names else -1)
+        for index, row in enumerate(rows):
+            combo.addItem(row.text if row.name else f"\N{EM DASH} {row.text} \N{EM DASH}")
+            combo.setItemData(index, row.tip, TOOLTIP_ROLE)
+            if not row.name:
+                combo.setItemData(index, 0, FLAGS_ROLE)
+        names = [row.name for row in rows]
+        combo.setCurrentIndex(names.index(chosen) if chosen in names else -1)
         combo.blockSignals(blocked)
-        self._ui.presetHelpLabel.setText(words)
+
+    def showMethod(self, method: MethodView) -> None:
+        """Show the presets, what the chosen one does, and what it takes in every box."""
+        ui = self._ui
+        self.showPresets(method.presets, method.chosen)
+        ui.presetHelpLabel.setText(method.words)
+        ui.resetPresetButton.setEnabled(method.changed)
+        byPreset = _("{value} (preset)")
+        for name in ("affine", "backbone", "refinement", "similarity", "intensity"):
+            words = byPreset.format(value=method.taken.get(name, NOTHING))
+            getattr(ui, f"{name}ComboBox").setItemText(0, words)
+        for box, name in ((ui.stepsSpinBox, "steps"), (ui.workingSpacingSpinBox, "spacing")):
+            box.specialValueText = byPreset.format(value=method.taken.get(name, NOTHING))
+        for name, widgets in (
+            ("network", (ui.modelLabel, ui.modelComboBox, ui.weightsFileLabel)),
+            ("network", (ui.weightsFileLineEdit, ui.weightsFileButton)),
+            ("similarity", (ui.similarityLabel, ui.similarityComboBox)),
+            ("steps", (ui.stepsLabel, ui.stepsSpinBox)),
+            ("symmetric", (ui.symmetricCheckBox,)),
+            ("landmarks", (ui.landmarksWeightLabel, ui.landmarksWeightSlider)),
+            ("labels", (ui.labelsWeightLabel, ui.labelsWeightSlider)),
+        ):
+            for widget in widgets:
+                widget.setVisible(name in method.applies)
+
+        ui.startSettingsGroupBox.setVisible(bool(method.start))
+        ui.refinementSettingsGroupBox.setVisible(bool(method.refinement))
+
+    def showGuides(self, landmarks: bool, labels: bool) -> None:
+        """Show whether there is what could guide the deformation."""
+        self._ui.landmarksWeightSlider.setEnabled(landmarks)
+        self._ui.labelsWeightSlider.setEnabled(labels)
+
+    def showNetworks(self, rows: Sequence[NetworkRow], names: Sequence[str]) -> None:
+        """Show what each network of the list is; `names` are the list's lines."""
+        known = {row.name: row for row in rows}
+        combo = self._ui.modelComboBox
+        for index, name in enumerate(names):
+            if name in known:
+                combo.setItemText(index, known[name].text)
+                combo.setItemData(index, known[name].tip, TOOLTIP_ROLE)
+        self._ui.removeWeightsButton.setEnabled(any(row.fetched for row in rows))
 
     def showRuns(self, runs: Iterable[Run], current: int) -> None:
         """Show the history, the run that is in the scene marked."""
@@ -151,7 +211,7 @@ class Panel:
         if len(losses) < 2:
             label.clear()
             return
-        width, height = max(40, _plain(label.width)), max(30, _plain(label.height))
+        width, height = max(40, label.width), max(30, label.height)
         pixmap = qt.QPixmap(width, height)
         pixmap.fill(qt.QColor(0, 0, 0, 0))
         painter = qt.QPainter()
@@ -168,9 +228,24 @@ class Panel:
         label.setPixmap(pixmap)
 
 
-def _plain(value: Any) -> int:
-    """Return a property's value, which PySide6 has as a method and PythonQt as an attribute."""
-    return int(value() if callable(value) else value)
+def messageHtml(state: State) -> str:
+    """Return the warnings and the message as coloured bars, dark on light in every palette."""
+    level = "warning" if state.worse else state.level
+    bars = [_bar(each, "warning") for each in state.warnings]
+    if state.message:
+        bars.append(_bar(state.message, level))
+    return "".join(bars)
+
+
+def _bar(sentence: str, level: str) -> str:
+    text = html.escape(inPanel(sentence)).replace("\n", "<br>")
+    colour = BAR_COLOURS.get(level)
+    if colour is None:
+        return f"<p>{text}</p>"
+    return (
+        f'<table width="100%" cellpadding="4"><tr><td bgcolor="{colour}">'
+        f'<span style="color:#202020">{text}</span></td></tr></table>'
+    )
 
 
 def _columns() -> dict[str, str]:

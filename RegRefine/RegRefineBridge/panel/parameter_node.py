@@ -4,6 +4,7 @@ For Slicer alone: it needs slicer.parameterNodeWrapper. Annotations are not post
 the wrapper reads them.
 """
 
+from dataclasses import replace
 from typing import Annotated, Union
 
 from slicer import (
@@ -15,8 +16,12 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from RegRefineLib.job import Job
+from RegRefineLib.presets import resolve
+
 from ..workflow.interfaces import Inputs, Request
 from ..workflow.job_choices import Catalogue, Choices, jobOf
+from ..workflow.settings_list import REFINEMENT, START, read, written
 from .choice_lists import Affine, Backbone, Device, Intensity, Model, Refinement, Similarity
 
 LabelsNode = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
@@ -67,6 +72,12 @@ class RegRefineParameterNode:
     smoothness: Annotated[float, WithinRange(0.1, 10.0)] = 1.0
     workingSpacing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0
     device: Device
+    gpuIndex: Annotated[int, WithinRange(0, 63)] = 0
+    threads: Annotated[int, WithinRange(0, 256)] = 0
+    landmarksWeight: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+    labelsWeight: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+    symmetric: bool = False
+    changedSettings: str  # of the backbone and the refinement, see workflow/settings_list.py
 
     outputTransform: vtkMRMLTransformNode
     outputVolume: vtkMRMLScalarVolumeNode
@@ -101,22 +112,49 @@ def inputsOf(parameters) -> Inputs:
     )
 
 
+def choicesOf(parameters) -> Choices:
+    """Return what the Method section says, without single settings."""
+    chosen = {name: getattr(parameters, name).value for name in ENUMS}
+    return Choices(
+        preset=parameters.preset,
+        weightsFile=parameters.weightsFile,
+        steps=parameters.steps,
+        smoothness=parameters.smoothness,
+        spacingMm=parameters.workingSpacing,
+        gpu=parameters.gpuIndex,
+        landmarks=parameters.landmarksWeight,
+        labels=parameters.labelsWeight,
+        symmetric=parameters.symmetric,
+        **chosen,
+    )
+
+
+def methodOf(parameters, catalogue: Catalogue) -> Job:
+    """Return the method that is chosen, single settings included.
+
+    Raises:
+        RegRefineError: the preset is not loaded.
+    """
+    choices = choicesOf(parameters)
+    whole = resolve(jobOf(choices, catalogue))
+    kept = parameters.changedSettings
+    return jobOf(
+        replace(
+            choices,
+            settings=read(REFINEMENT, whole.refinement or "none", kept),
+            startSettings=read(START, whole.start or "none", kept),
+        ),
+        catalogue,
+    )
+
+
 def requestOf(parameters, catalogue: Catalogue) -> Request:
     """Return what Apply asks for.
 
     Raises:
         RegRefineError: the preset is not loaded.
     """
-    chosen = {name: getattr(parameters, name).value for name in ENUMS}
-    choices = Choices(
-        preset=parameters.preset,
-        weightsFile=parameters.weightsFile,
-        steps=parameters.steps,
-        smoothness=parameters.smoothness,
-        spacingMm=parameters.workingSpacing,
-        **chosen,
-    )
-    job = jobOf(choices, catalogue).replaced(
+    job = methodOf(parameters, catalogue).replaced(
         inverse=parameters.makeInverse, jacobian=parameters.makeJacobian
     )
     wanted = [output for name, output in WANTED.items() if getattr(parameters, name)]
@@ -133,11 +171,27 @@ def requestOf(parameters, catalogue: Catalogue) -> Request:
     )
 
 
+def changeSetting(parameters, catalogue: Catalogue, kind: str, name: str, value) -> None:
+    """Keep a single setting of the refinement or start; None: as the preset has it.
+
+    Raises:
+        RegRefineError: the preset is not loaded.
+    """
+    method = getattr(resolve(methodOf(parameters, catalogue)), kind) or "none"
+    changes = read(kind, method, parameters.changedSettings)
+    changes.pop(name, None)
+    if value is not None:
+        changes[name] = value
+    parameters.changedSettings = written(kind, method, parameters.changedSettings, changes)
+
+
 def useAsItIs(parameters, preset: str) -> None:
     """Choose a preset and let go of all changes to the one before."""
     for name, kind in ENUMS.items():
         if name != "device":
             setattr(parameters, name, next(iter(kind)))
-    parameters.weightsFile = ""
+    parameters.weightsFile = parameters.changedSettings = ""
     parameters.steps, parameters.smoothness, parameters.workingSpacing = 0, 1.0, 0.0
+    parameters.landmarksWeight = parameters.labelsWeight = 0.0
+    parameters.symmetric = False
     parameters.preset = preset

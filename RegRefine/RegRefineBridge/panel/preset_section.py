@@ -9,40 +9,46 @@ from typing import Any
 import slicer
 
 from RegRefineLib.errors import RegRefineError
-from RegRefineLib.job import Job
 
 from ..i18n import _
 from ..workflow.job_choices import Catalogue, UserPreset, describe
+from ..workflow.method_view import MethodView
 from ..workflow.preset_file import loadPresets, savePresets
+from ..workflow.weights import networkRows, removeFetched
+from .choice_lists import Model, readable
+from .panel import Panel
 
 SETTING = "RegRefine/presets"
 JSON = "JSON (*.json)"
 
 
 class PresetSection:
-    """Wiring of the presets.
+    """Wiring of the presets and of the networks' weights.
 
     Args:
         jobNow: returns the job that the panel describes.
         choose: is called with the name of a preset to be used as it is.
         chooseWeights: is called with the path of a file of weights.
+        showAgain: is called when the panel must show once more what is chosen.
     """
 
-    def __init__(
-        self,
-        ui: Any,
-        qt: Any,
-        jobNow: Callable[[], Job],
-        choose: Callable[[str], None],
-        chooseWeights: Callable[[str], None],
-    ) -> None:
-        self.catalogue = Catalogue()
-        self._qt, self._jobNow = qt, jobNow
-        self._choose, self._chooseWeights = choose, chooseWeights
-        ui.presetComboBox.connect("currentIndexChanged(int)", self.onPresetChosen)
+    def __init__(self, ui: Any, qt: Any, panel: Panel, **calls: Callable[..., Any]) -> None:
+        self.catalogue, self._shown = Catalogue(), MethodView()
+        self._ui, self._qt, self._panel = ui, qt, panel
+        self._jobNow, self._choose = calls["jobNow"], calls["choose"]
+        self._chooseWeights, self._showAgain = calls["chooseWeights"], calls["showAgain"]
+        ui.presetComboBox.connect("activated(int)", self.onPresetChosen)
+        ui.resetPresetButton.connect("clicked(bool)", self.onResetPresetButton)
         ui.savePresetButton.connect("clicked(bool)", self.onSavePresetButton)
         ui.loadPresetsButton.connect("clicked(bool)", self.onLoadPresetsButton)
         ui.weightsFileButton.connect("clicked(bool)", self.onWeightsFileButton)
+        ui.removeWeightsButton.connect("clicked(bool)", self.onRemoveWeightsButton)
+
+    def show(self, method: MethodView) -> None:
+        """Show a method, and the networks as they are on this computer now."""
+        self._shown = method
+        self._panel.showMethod(method)
+        self._panel.showNetworks(networkRows(), [each.value for each in Model])
 
     def loadLastFile(self) -> None:
         """Take the presets of the file that was used last, if it is still there."""
@@ -66,8 +72,26 @@ class PresetSection:
 
     def onPresetChosen(self, index: int) -> None:
         """Take the preset of the list."""
-        if index >= 0:
-            self._choose(self.catalogue.names()[index])
+        name = self._shown.presets[index].name if index < len(self._shown.presets) else ""
+        if name:
+            self._choose(name)
+        self._showAgain()
+
+    def onResetPresetButton(self, checked: bool = False) -> None:
+        """Let go of all changes to the preset."""
+        self._choose(self._shown.chosen)
+        self._showAgain()
+
+    def onRemoveWeightsButton(self, checked: bool = False) -> None:
+        """Delete the downloaded weights after a question."""
+        names = [row.name for row in networkRows() if row.fetched]
+        question = _("Delete the downloaded weights of {names} from this computer?")
+        if names and slicer.util.confirmOkCancelDisplay(
+            question.format(names=", ".join(names)), _("RegRefine")
+        ):
+            with slicer.util.tryWithErrorDisplay(_("The weights were not deleted.")):
+                removeFetched(names)
+            self._showAgain()
 
     def onSavePresetButton(self, checked: bool = False) -> None:
         """Keep the present method as a preset in a file."""
@@ -82,7 +106,7 @@ class PresetSection:
             return
         with slicer.util.tryWithErrorDisplay(_("The preset was not saved.")):
             job = self._jobNow()
-            presets = {**self.catalogue.own, name: UserPreset(name, job, describe(job))}
+            presets = {**self.catalogue.own, name: UserPreset(name, job, describe(job, readable))}
             savePresets(Path(path), presets.values())
             self.load(path)
             self._choose(name)

@@ -14,6 +14,8 @@ from ..workflow.presenter import Presenter
 from ..workflow.report import saveReport
 from .panel import Panel
 
+BLENDED = ("before", "after", "jacobian")  # views with two layers, one over the other
+
 
 class ResultsSection:
     """Wiring of the Results section.
@@ -28,6 +30,8 @@ class ResultsSection:
         self._presenter, self._views = presenter, views
         for button, slot in (
             (ui.revertButton, self.onRevertButton),
+            (ui.revertWorseButton, self.onRevertButton),
+            (ui.keepButton, self.onKeepButton),
             (ui.restoreButton, self.onRestoreButton),
             (ui.compareButton, self.onCompareButton),
             (ui.chartButton, self.onChartButton),
@@ -38,6 +42,9 @@ class ResultsSection:
             button = getattr(ui, f"{mode}Button")
             button.connect("toggled(bool)", lambda on, mode=mode: self.onView(mode, on))
         ui.runsTable.connect("itemSelectionChanged()", self.onRunsSelected)
+        ui.compareTable.setVisible(False)
+        ui.judgementWidget.setVisible(False)
+        ui.blendSlider.connect("valueChanged(int)", self.onBlend)
 
     def show(self) -> None:
         """Show the list of runs and which views there are of the one in the scene."""
@@ -46,6 +53,9 @@ class ResultsSection:
         if run is not None:
             inputs = run.request.inputs
             available = self._views.available(inputs.fixed, inputs.moving, run.nodes)
+        if self._views.mode and self._views.mode not in available:
+            self._views.leave()  # what it shows was removed
+        self._ui.blendSlider.setEnabled(self._views.mode in BLENDED)
         self._panel.showRuns(self._presenter.runs, self._presenter.state.current)
         self._panel.showViews(available, self._views.mode)
         self._ui.chartButton.setEnabled(run is not None and "chart" in run.nodes)
@@ -72,6 +82,15 @@ class ResultsSection:
         else:
             self._views.leave()
         self.show()
+
+    def onBlend(self, percent: int) -> None:
+        """Show more or less of the front volume."""
+        if self._views.mode in BLENDED:
+            self._views.blend(percent / 100.0)
+
+    def onKeepButton(self, checked: bool = False) -> None:
+        """Keep a result that is worse than the start."""
+        self._panel.keep()
 
     def onRevertButton(self, checked: bool = False) -> None:
         """Undo the run in the scene."""

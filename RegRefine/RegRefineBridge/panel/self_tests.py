@@ -76,7 +76,7 @@ class SelfTests:
         ui, parameters = self.openPanel()
         self.assertFalse(ui.applyButton.enabled)
         self.assertIn("fixed volume", ui.estimateLabel.text)
-        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
+        self.choosePair()
         self.assertTrue(ui.applyButton.enabled)
         self.assertIn("voxels", ui.estimateLabel.text)
         self.assertEqual(ui.fixedSelector.currentNode(), parameters.fixedVolume)
@@ -87,8 +87,12 @@ class SelfTests:
             return
         ui, parameters = self.openPanel()
         fixed, moving, fixedLabels, movingLabels = addPair()
-        parameters.fixedVolume, parameters.movingVolume = fixed, moving
-        parameters.fixedSegmentation, parameters.movingSegmentation = fixedLabels, movingLabels
+        self.choose(
+            fixedVolume=fixed,
+            movingVolume=moving,
+            fixedSegmentation=fixedLabels,
+            movingSegmentation=movingLabels,
+        )
         ui.applyButton.click()
         self.assertEqual(ui.applyButton.text, "Stop")
         run = self.waitForRun()
@@ -106,9 +110,9 @@ class SelfTests:
         """Stop is pressed in a long run; the result is there all the same."""
         if not self.canRun():
             return
-        ui, parameters = self.openPanel()
-        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
-        parameters.steps = 2000
+        ui, _parameters = self.openPanel()
+        self.choosePair()
+        self.choose(steps=2000)
         ui.applyButton.click()
         self.waitFor(lambda: self.presenter().state.losses)
         ui.applyButton.click()
@@ -120,9 +124,9 @@ class SelfTests:
         """Discard is pressed; no node is made."""
         if not self.canRun():
             return
-        ui, parameters = self.openPanel()
-        parameters.fixedVolume, parameters.movingVolume, *_labels = addPair()
-        parameters.steps = 2000
+        ui, _parameters = self.openPanel()
+        self.choosePair()
+        self.choose(steps=2000)
         before = slicer.mrmlScene.GetNumberOfNodes()
         ui.applyButton.click()
         self.waitFor(lambda: self.presenter().state.losses)
@@ -151,6 +155,18 @@ class SelfTests:
         widget = slicer.util.getModuleWidget("RegRefine")
         widget.enter()
         return widget.ui, widget._parameterNode
+
+    def choose(self, **values):
+        """Set parameters of the panel and have it answer at once, not a moment later."""
+        widget = slicer.util.getModuleWidget("RegRefine")
+        for name, value in values.items():
+            setattr(widget._parameterNode, name, value)
+        widget.settle()
+
+    def choosePair(self):
+        """Choose two new volumes."""
+        fixed, moving, *_labels = addPair()
+        self.choose(fixedVolume=fixed, movingVolume=moving)
 
     def presenter(self):
         """Return the panel's presenter."""

@@ -6,50 +6,32 @@ from it. Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import Job
-from RegRefineLib.presets import PRESETS, resolve
+from RegRefineLib.presets import FORMER_NAMES, PRESETS, resolve
+from RegRefineLib.registry import settings_class
+from RegRefineLib.settings import read_settings
 
+from ..i18n import _
 from .interfaces import PairSize
+from .settings_list import REFINEMENT, START, settingsOf
 
 NETWORK, NETWORK_IO, FIREWORK = "network", "network-io", "firework"
 WITH_NETWORK = (NETWORK_IO, FIREWORK)  # refinements that need weights of their own
-PYRAMID, LEVELS = "pyramid", "4:40 2:40 1:10"
+PYRAMID = "pyramid"
 SMALL = 64**3  # voxels of a level that takes `small_steps`
-
-
-class Knob(NamedTuple):
-    """A setting of a refinement: its name, and the value it has where nobody gives one."""
-
-    name: str
-    default: Any
-
-
-class Knobs(NamedTuple):
-    """What the panel can turn on a refinement; None where it has no such setting."""
-
-    steps: Knob | None = None
-    smoothness: Knob | None = None
-    similarity: Knob | None = None
-
-
-# The defaults are those of the refinements' own settings, whose files need torch (tested).
-KNOBS: dict[str, Knobs] = {
-    "none": Knobs(),
-    PYRAMID: Knobs(Knob("steps", -1), Knob("force_sigma", 1.0), Knob("similarity", "ncc")),
-    "reg-ttr": Knobs(Knob("steps", 10), Knob("smooth_weight", 1.0), Knob("similarity", "ncc+ssim")),
-    "convexadam-adam": Knobs(Knob("steps", 80), Knob("smoothness", 1.25)),
-    NETWORK_IO: Knobs(
-        Knob("steps", 50), Knob("regulariser_weight", 1.5), Knob("similarity", "lncc")
-    ),
-    FIREWORK: Knobs(Knob("steps", 12), None, Knob("similarity", "ncc")),
+# refinement -> the setting that the panel's slider of smoothness multiplies
+SMOOTHNESS = {
+    PYRAMID: "force_sigma",
+    "reg-ttr": "smooth_weight",
+    "convexadam-adam": "smoothness",
+    NETWORK_IO: "regulariser_weight",
 }
-OTHER_KNOBS = Knobs(Knob("steps", 0))
 
 
 @dataclass(frozen=True)
@@ -60,7 +42,10 @@ class Choices:
         preset: a name of RegRefineLib.presets or of the user's own.
         smoothness: factor of the preset's weight of smoothness.
         spacingMm: working voxels.
+        gpu: the number of the GPU where the device is cuda.
         model: a name of models.json, for the networks; weightsFile is used before it.
+        landmarks, labels: weights of what guides the deformation besides the images.
+        settings, startSettings: single settings of the refinement and the start, which win.
     """
 
     preset: str = "default"
@@ -73,8 +58,14 @@ class Choices:
     smoothness: float = 1.0
     spacingMm: float = 0.0
     device: str = "auto"
+    gpu: int = 0
     model: str = ""
     weightsFile: str = ""
+    landmarks: float = 0.0
+    labels: float = 0.0
+    symmetric: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    startSettings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +89,7 @@ class Catalogue:
 
     def help(self, name: str) -> str:
         """Return the line of help, or "" for a name that is not known."""
+        name = FORMER_NAMES.get(name, name)
         if name in PRESETS:
             return PRESETS[name].help
         return self.own[name].help if name in self.own else ""
@@ -108,6 +100,7 @@ class Catalogue:
         Raises:
             RegRefineError: there is no such preset.
         """
+        name = FORMER_NAMES.get(name, name)
         if name in PRESETS:
             return Job(preset=name)
         if name not in self.own:
@@ -124,6 +117,8 @@ def jobOf(choices: Choices, catalogue: Catalogue) -> Job:
     """
     base = catalogue.job(choices.preset)
     device = choices.device if choices.device != "auto" else base.device
+    if device == "cuda" and choices.gpu > 0:
+        device = f"cuda:{choices.gpu}"
     changes: dict[str, Any] = {"device": device}
     for name in ("affine", "start", "refinement", "intensity"):
         chosen = choices.backbone if name == "start" else getattr(choices, name)
@@ -141,16 +136,24 @@ def jobOf(choices: Choices, catalogue: Catalogue) -> Job:
 
 def _withSettings(job: Job, choices: Choices) -> Job:
     whole = resolve(job)
-    knobs = knobsOf(job)
+    known = settingsOf(REFINEMENT, job)
     settings = dict(job.settings)
-    if choices.steps > 0 and knobs.steps:
-        settings[knobs.steps.name] = choices.steps
-    if choices.similarity and knobs.similarity:
-        settings[knobs.similarity.name] = choices.similarity
-    if choices.smoothness != 1.0 and knobs.smoothness:
-        name, default = knobs.smoothness
-        settings[name] = float(whole.settings.get(name, default)) * choices.smoothness
-    return job.replaced(settings=settings)
+    wanted: dict[str, Any] = {
+        "steps": choices.steps if choices.steps > 0 else None,
+        "similarity": choices.similarity or None,
+        "landmarks": choices.landmarks or None,
+        "labels": choices.labels or None,
+        "symmetric": choices.symmetric or None,
+    }
+    smoothness = SMOOTHNESS.get(whole.refinement or "")
+    if choices.smoothness != 1.0 and smoothness in known:
+        usual = whole.settings.get(smoothness, known[smoothness].default)
+        wanted[smoothness] = float(usual or 0) * choices.smoothness
+    wanted |= choices.settings
+    settings |= {n: value for n, value in wanted.items() if n in known and value is not None}
+    first = settingsOf(START, job)
+    start = {n: value for n, value in choices.startSettings.items() if n in first}
+    return job.replaced(settings=settings, start_settings={**job.start_settings, **start})
 
 
 def _withWeights(job: Job, choices: Choices) -> Job:
@@ -165,19 +168,22 @@ def _withWeights(job: Job, choices: Choices) -> Job:
     return job
 
 
-def knobsOf(job: Job) -> Knobs:
-    """Return the knobs of the job's refinement."""
-    return KNOBS.get(resolve(job).refinement or "none", OTHER_KNOBS)
-
-
 def stepsOf(job: Job) -> int:
     """Return how many steps the job's refinement takes at most; 0 for none or not known."""
     whole = resolve(job)
-    knob = knobsOf(job).steps
-    given = 0 if knob is None else int(whole.settings.get(knob.name, knob.default))
+    known = settingsOf(REFINEMENT, job).get("steps")
+    given = 0 if known is None else _whole(whole.settings.get("steps", known.default))
     if whole.refinement == PYRAMID and given < 0:
         return sum(steps for _, steps in _levels(whole))
     return given
+
+
+def _whole(value: Any) -> int:
+    """Return a value as a whole number, 0 where it is none: the settings' own check says so."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
 
 
 def effortOf(job: Job, size: PairSize | None = None) -> float:
@@ -211,11 +217,13 @@ def _voxels(size: PairSize, factor: float) -> float:
 
 def _levels(whole: Job) -> list[tuple[float, int]]:
     """Return the pyramid's levels, [(factor, steps), ...]; none where the setting is not one."""
-    parts = [part.split(":") for part in str(whole.settings.get("levels", LEVELS)).split()]
+    values = {name: value for name, value in whole.settings.items() if name == "levels"}
     try:
-        return [(max(1.0, float(factor)), int(steps)) for factor, steps in parts]
-    except ValueError:
+        settings = read_settings(settings_class(REFINEMENT, PYRAMID), values)
+        levels: list[tuple[float, int]] = settings.level_list()  # type: ignore[attr-defined]
+    except RegRefineError:
         return []
+    return levels
 
 
 def needsWeights(job: Job) -> bool:
@@ -245,13 +253,18 @@ def missingWeights(job: Job) -> str:
     return ""
 
 
-def describe(job: Job) -> str:
-    """Return the stages of a job in a few words: affine, convexadam, reg-ttr (20 steps), 2 mm."""
+def describe(job: Job, readable: Callable[[str], str] = str) -> str:
+    """Return the stages of a job in a few words, with arrows between them.
+
+    Args:
+        readable: turns a name of the registry into words.
+    """
     whole = resolve(job)
-    parts = [name for name in (whole.affine, whole.start) if name and name != "none"]
+    parts = [readable(name) for name in (whole.affine, whole.start) if name and name != "none"]
     steps = stepsOf(job)
     if whole.refinement and whole.refinement != "none":
-        parts.append(f"{whole.refinement} ({steps} steps)" if steps else whole.refinement)
+        name = readable(whole.refinement)
+        parts.append(_("{name} ({steps} steps)").format(name=name, steps=steps) if steps else name)
     if whole.working_spacing_mm:
-        parts.append(f"{whole.working_spacing_mm:g} mm voxels")
-    return ", ".join(parts) or "nothing but resampling"
+        parts.append(_("{size:g} mm voxels").format(size=whole.working_spacing_mm))
+    return " \N{RIGHTWARDS ARROW} ".join(parts) or _("nothing but resampling")

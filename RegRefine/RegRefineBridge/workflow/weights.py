@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import Job
@@ -38,6 +38,71 @@ def toFetch(job: Job) -> list[Model]:
                 ).format(name=model.name, page=model.page)
             )
     return missing
+
+
+class NetworkRow(NamedTuple):
+    """A line of the list of networks."""
+
+    name: str
+    text: str
+    tip: str
+    fetched: bool
+
+
+def networkRows() -> list[NetworkRow]:
+    """Return a line for each model: organ, kind of image, size, and whether it is here."""
+    from RegRefineLib.weights.catalogue import catalogue
+
+    try:
+        models = catalogue()
+    except RegRefineError:
+        return []
+    return [_networkRow(model) for model in models.values()]
+
+
+def _networkRow(model: Model) -> NetworkRow:
+    state = _state(model)
+    place = {
+        "bundled": _("here"),
+        "fetched": _("here"),
+        "published": _("to be fetched, {size}").format(size=_size(model)),
+        "by hand": _("by hand"),
+    }[state]
+    kind = ", ".join(filter(None, [model.organ, model.modality]))
+    tip = [
+        model.help,
+        _("For: {kind}").format(kind=kind or _("see its page")),
+        _("Size: {size}").format(size=_size(model)),
+        _("Licence: {licence}").format(licence=model.licence),
+        _("Trained on: {data}").format(data=model.training_data),
+    ]
+    if state == "published":
+        tip.append(_("Not on this computer; you are asked before it is downloaded."))
+    if state == "by hand":
+        tip.append(_("Get it from {page} and choose the file.").format(page=model.page))
+    text = f"{kind}: {model.name} ({place})" if kind else f"{model.name} ({place})"
+    return NetworkRow(model.name, text[:1].upper() + text[1:], "\n".join(tip), state == "fetched")
+
+
+def _state(model: Model) -> str:
+    """Return bundled, fetched, published or by hand."""
+    from RegRefineLib.weights.catalogue import status
+
+    try:
+        return status(model)
+    except ImportError:  # pooch is not installed before the first run: nothing was fetched yet
+        return "published" if model.url else "bundled" if model.sha256 else "by hand"
+
+
+def removeFetched(names: Sequence[str]) -> list[str]:
+    """Delete downloaded weights; return the names of those that were there.
+
+    Raises:
+        RegRefineError: a file cannot be deleted.
+    """
+    from RegRefineLib.weights.store import remove
+
+    return [name for name in names if remove(name)]
 
 
 def missing(job: Job) -> str:
