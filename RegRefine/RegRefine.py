@@ -31,6 +31,7 @@ except ImportError:  # in a checkout the library is the module folder's neighbou
 
 from RegRefineBridge.mrml.scene import MrmlScene
 from RegRefineBridge.mrml.slice_views import Views
+from RegRefineBridge.panel import about
 from RegRefineBridge.panel import sample_data as sampledata
 from RegRefineBridge.panel.follow_parameters import FollowsParameters
 from RegRefineBridge.panel.method_section import MethodSection
@@ -67,14 +68,8 @@ class RegRefine(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         self.parent.dependencies = []
         self.parent.contributors = ["RegRefine's contributors"]
-        self.parent.helpText = _(
-            "Deformable registration of two volumes, or the refinement of any transform that other "
-            "modules found, with live overlap and folding metrics. "
-            "Choose a fixed and a moving volume and press Apply."
-        )
-        self.parent.acknowledgementText = _(
-            "Methods: Reg-TTR, ConvexAdam and trained networks; each is cited in the documentation."
-        )
+        self.parent.helpText = about.helpText()
+        self.parent.acknowledgementText = about.acknowledgementText()
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -179,6 +174,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
             question = self.logic.presenter.question(request)
             if question and not slicer.util.confirmOkCancelDisplay(question, _("RegRefine")):
                 return
+            self.logic.worker.useThreads(self._parameterNode.threads)
             self.logic.start(replace(request, download=True))
 
     def onAbortButton(self, checked=False):
@@ -205,7 +201,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
     """Runs, from the panel and from scripts.
 
     Attributes:
-        presenter: the runs of the panel, and those that are not waited for.
+        presenter: all runs; worker: the process that computes them.
         onState: called with a State (RegRefineBridge/workflow/interfaces.py) at every change.
     """
 
@@ -214,7 +210,8 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         self.onState = ignore
         self._timer = newTimer(self.poll, POLL_MS)
         self._warm = False
-        self.presenter = newPresenter(lambda: QProcessTransport(qt))
+        self.worker = WorkerClient(lambda: QProcessTransport(qt))
+        self.presenter = newPresenter(self.worker)
         self.presenter.onChanged = self._onChanged
 
     def getParameterNode(self):
@@ -278,13 +275,13 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         self.onState(state)
 
 
-def newPresenter(newTransport):
-    """Return a presenter of the scene whose worker is held by such a transport."""
+def newPresenter(worker):
+    """Return a presenter of the scene with this worker."""
 
     timings = Path(str(slicer.app.slicerUserSettingsFilePath)).parent / "RegRefine-timings.json"
     return Presenter(
         MrmlScene(slicer.mrmlScene),
-        WorkerClient(newTransport),
+        worker,
         JobFolders(Path(str(slicer.app.temporaryPath))),
         Timings(timings),
     )

@@ -108,6 +108,8 @@ def exampleRuns():
         values = {each.name: None for each in fields(Run)} | {
             "number": number,
             "title": "default",
+            "fixedName": "MRBrainTumor1",
+            "movingName": "MRBrainTumor2",
             "job": Job(),
             "before": {"dice": 0.621},
             "after": {"dice": dice, "folds_percent": 0.02, "largest_mm": 11.4},

@@ -266,6 +266,7 @@ class Application:
     def __init__(self) -> None:
         self.temporaryPath = tempfile.mkdtemp()
         self.slicerUserSettingsFilePath = str(Path(tempfile.mkdtemp()) / "Slicer.ini")
+        self.slicerUserSettingsFilePath = str(Path(tempfile.mkdtemp()) / "Slicer.ini")
         self.opened: list[str] = []
         self._slots: dict[str, list[Callable[[], None]]] = {}
         unknown = {name for name in dir(self) if name[0] != "_"} - {"opened", "slotsOf"}

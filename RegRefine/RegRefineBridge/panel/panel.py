@@ -153,7 +153,7 @@ class Panel:
         columns = [name for name in _columns() if any(name in run.after for run in listed)]
         self._heads(
             self._ui.runsTable,
-            [_("Run"), _("Preset"), *(_columns()[name] for name in columns), _("Seconds")],
+            [_("Run"), _("Preset"), *(_columns()[n] for n in columns), _("Seconds"), _("Volumes")],
         )
         rows = [
             [
@@ -161,6 +161,7 @@ class Panel:
                 run.title,
                 *(_change(run, name) for name in columns),
                 f"{run.total:.0f}",
+                run.pair,
             ]
             for run in listed
         ]

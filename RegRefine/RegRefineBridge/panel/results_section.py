@@ -93,10 +93,14 @@ class ResultsSection:
         self._panel.keep()
 
     def onRevertButton(self, checked: bool = False) -> None:
-        """Undo the run in the scene."""
+        """Undo the run in the scene, and choose it in the list: Restore puts it back."""
+        number = self._presenter.state.current
         self._views.leave()
         self._presenter.revert()
         self.show()
+        listed = [run.number for run in self._presenter.runs]
+        if self._presenter.state.current != number and number in listed:
+            self._ui.runsTable.selectRow(listed.index(number))
 
     def selectedRuns(self) -> list[Run]:
         """Return the runs that are chosen in the list."""

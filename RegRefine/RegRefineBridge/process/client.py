@@ -31,6 +31,7 @@ from typing import Any
 
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.job import PROTOCOL
+from RegRefineLib.limits import THREADS_VARIABLE
 
 from .launch import workerEnvironment, workerPython
 from .process_tree import kill_tree
@@ -83,7 +84,7 @@ class WorkerClient:
         self._newTransport = newTransport
         self._python = python
         self._arguments = [*arguments, "--idle", str(idleSeconds)]
-        self._extraEnvironment = environment or {}
+        self._extraEnvironment = dict(environment or {})
         self._transport: Transport | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._folder: Path | None = None
@@ -108,6 +109,14 @@ class WorkerClient:
     def logText(self) -> str:
         """The last lines of the worker's log."""
         return "\n".join(self._log)
+
+    def useThreads(self, count: int) -> None:
+        """Let the runs to come use so many threads, 0 for all; an idle process starts anew."""
+        before = self._extraEnvironment.pop(THREADS_VARIABLE, "")
+        if count > 0:
+            self._extraEnvironment[THREADS_VARIABLE] = str(count)
+        if before != self._extraEnvironment.get(THREADS_VARIABLE, "") and not self.running:
+            self.close()
 
     def warmUp(self) -> None:
         """Start the process, so that it loads torch while the user still chooses."""
