@@ -71,8 +71,11 @@ def _axis(u, axis, line, place, shares, slopes):
     x, step, n, stride, padding = axis
     scale, shift, relative = line[0], line[1], line[2]
     least, most = (f4(-2), f4(n + 1)) if padding == ZEROS else (f4(0), f4(n - 1))
-    last, both = f4(max(n - 2, 0)), f4(min(n - 1, 1))
+    last = f4(n - 2)
     low, high, by_low, by_high = shares[0], shares[1], slopes[0], slopes[1]
+    if n == 1:  # an axis of one voxel has no positions
+        low[:], high[:], by_low[:], by_high[:] = f4(1), f4(0), f4(0), f4(0)
+        return
     for i in range(len(u)):
         wish = scale * (relative * (f4(x) + f4(step) * f4(i)) + u[i]) + shift
         position = min(max(wish, least), most)
@@ -80,7 +83,7 @@ def _axis(u, axis, line, place, shares, slopes):
         t = position - first
         place[i] += u4(i4(first)) * stride
         low[i] = max(f4(1) - abs(t), f4(0)) + f4(0) * wish
-        high[i] = max(f4(1) - abs(t - f4(1)), f4(0)) * both
+        high[i] = max(f4(1) - abs(t - f4(1)), f4(0))
     if len(by_low) == 0:
         return
     for i in range(len(u)):
@@ -90,7 +93,7 @@ def _axis(u, axis, line, place, shares, slopes):
         moves = scale if padding == ZEROS or (wish > least and wish < most) else f4(0)
         by_low[i] = -moves if t >= f4(0) else moves
         by_low[i] = by_low[i] if t >= f4(-1) and t < f4(1) else f4(0)
-        by_high[i] = (moves if t < f4(1) else -moves) * both
+        by_high[i] = moves if t < f4(1) else -moves
         by_high[i] = by_high[i] if t >= f4(0) and t < f4(2) else f4(0)
 
 
@@ -198,7 +201,7 @@ def linear_slope(first, last, images, u, out, where):
 @inline
 def _nearest(position, n, padding):
     """Return the voxel nearest to a position, and 1 where there is one; halves to the even."""
-    if padding == ZEROS:
+    if padding == ZEROS and n > 1:
         position = min(max(position, f4(-1)), f4(n))
     else:
         position = min(max(position, f4(0)), f4(n - 1))
