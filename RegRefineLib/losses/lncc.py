@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..kernels.similarity import Form
 from ..ops.filters import Weights, gaussian
 from .windowed import WindowedSimilarity
 
@@ -29,6 +30,11 @@ class GaussianNCC:
     def weights(self) -> Weights:
         """The window's 1-D weights, which sum to one."""
         return gaussian(self.sigma, 2 * round(2 * self.sigma) + 1)
+
+    @property
+    def form(self) -> Form:
+        """What the compiled loops call it."""
+        return Form("gaussian-ncc", self.eps, float(self.squared))
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
         """Return the means of I and I^2, (2, D, H, W)."""

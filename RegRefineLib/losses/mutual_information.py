@@ -13,10 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..kernels import information as compiled
+from ..kernels.door import serves
+from ..kernels.information import Axis
 
 FEWEST_BINS, MOST_BINS = 16, 128
 PARTS_OF_BIN = 4
@@ -75,28 +79,25 @@ def normalised_mutual_information(
     return mutual_information(fixed, moving, mask, normalised=True)
 
 
-class _Axis(NamedTuple):
-    """An axis of the table of counts: `size` equal steps over intensities from `low` on."""
-
-    low: float
-    width: float
-    size: int
-
-    def places(self, values: Tensor) -> Tensor:
-        """Return the step of each value, as int64; those beyond count at the ends."""
-        share = (values - self.low).mul_(self.size / self.width)
-        return share.nan_to_num_(0.0).clamp_(0, self.size - 1).long()
-
-
-def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | None) -> _Axis:
+def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | None) -> Axis:
     if limits is None:
-        seen = values.detach() if weights is None else values.detach()[weights > 0]
-        low, high = (float(v) for v in torch.aminmax(seen)) if seen.numel() else (0.0, 0.0)
+        low, high = _extent(values.detach(), weights)
     else:
         low, high = limits
     width = high - low
     # a flat image tells nothing, one that is not finite cannot be counted: all in the first bin
-    return _Axis(low, width, size) if 0 < width < math.inf else _Axis(0.0, math.inf, size)
+    return Axis(low, width, size) if 0 < width < math.inf else Axis(0.0, math.inf, size)
+
+
+def _extent(values: Tensor, weights: Tensor | None) -> Limits:
+    """Return the least and largest value where the weights are above zero; 0, 0 where none is."""
+    if weights is not None and serves(values, weights):
+        return compiled.extent(values, weights)
+    counted = values if weights is None else values[weights > 0]
+    if not counted.numel():
+        return 0.0, 0.0
+    low, high = torch.aminmax(counted)
+    return float(low), float(high)
 
 
 @lru_cache(maxsize=16)
@@ -131,10 +132,13 @@ class _Counts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, moving: Tensor, fixed: Tensor, weights: Tensor | None, rows: _Axis, columns: _Axis
+        ctx: Any, moving: Tensor, fixed: Tensor, weights: Tensor | None, rows: Axis, columns: Axis
     ) -> Tensor:
         ctx.save_for_backward(moving, fixed, weights)
         ctx.axes = rows, columns
+        if serves(moving, fixed, weights):
+            counts = compiled.counts(fixed, moving, weights, (rows, columns), _ONE)
+            return counts.to(moving.dtype).div_(_ONE)
         counts = torch.zeros(rows.size * columns.size, dtype=torch.int64, device=moving.device)
         one = torch.full((_CHUNK,), _ONE, dtype=torch.int64, device=moving.device)
         for part in _chunks(moving.numel()):
@@ -152,6 +156,9 @@ class _Counts(torch.autograd.Function):
         rows, columns = ctx.axes
         (slopes,) = torch.gradient(grad_outputs[0], dim=1)
         slopes = slopes.mul_(columns.size / columns.width).flatten()
+        if serves(moving, fixed, weights, slopes):
+            gradient = compiled.looked_up(fixed, moving, weights, (rows, columns), slopes)
+            return gradient, None, None, None, None
         gradient = torch.empty_like(moving)
         for part in _chunks(moving.numel()):
             here = moving[part]
@@ -161,9 +168,15 @@ class _Counts(torch.autograd.Function):
         return gradient, None, None, None, None
 
 
-def _places(fixed: Tensor, moving: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+def _places(fixed: Tensor, moving: Tensor, rows: Axis, columns: Axis) -> Tensor:
     """Return where in the flat table the voxels (V,) count."""
-    return rows.places(fixed).mul_(columns.size).add_(columns.places(moving))
+    return _steps(rows, fixed).mul_(columns.size).add_(_steps(columns, moving))
+
+
+def _steps(axis: Axis, values: Tensor) -> Tensor:
+    """Return the step of each value, as int64; those beyond count at the ends."""
+    share = (values - axis.low).mul_(axis.size / axis.width)
+    return share.nan_to_num_(0.0).clamp_(0, axis.size - 1).long()
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..kernels.similarity import Form
 from ..ops.filters import Weights, box
 from .windowed import Term, WindowedSimilarity
 
@@ -31,6 +32,11 @@ class LocalNCC:
     def weights(self) -> Weights:
         """The window's 1-D weights."""
         return box(self.width)
+
+    @property
+    def form(self) -> Form:
+        """What the compiled loops call it."""
+        return Form("ncc", self.eps)
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
         """Return the means and variances (as sums) of I, (2, D, H, W)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..kernels.similarity import Form
 from ..ops.filters import Weights, gaussian
 from .windowed import WindowedSimilarity
 
@@ -31,6 +32,11 @@ class SSIM:
         if self.box_width:
             return (1.0 / self.box_width,) * self.box_width
         return gaussian(self.sigma, self.width)
+
+    @property
+    def form(self) -> Form:
+        """What the compiled loops call it."""
+        return Form("ssim", C1, C2)
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:
         """Return the mean of I, its square + C1, and the variance of I + C2, (3, D, H, W)."""

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..kernels.door import serves
+from ..kernels.similarity import Derivatives, Form, Images
 from ..ops.filters import Weights, window_sum
 
 # Planes worked on at a time: point-wise chains then stay in a CPU core's cache.
@@ -31,6 +33,11 @@ class Term(Protocol):
     @property
     def weights(self) -> Weights:
         """The window's 1-D weights."""
+        ...
+
+    @property
+    def form(self) -> Form:
+        """What the compiled loops call it, with its parameters."""
         ...
 
     def evaluate(
@@ -102,6 +109,8 @@ class WindowedSimilarity:
 
     def value_and_gradient(self, moving: Tensor, with_gradient: bool) -> tuple[Tensor, Any]:
         """Return the loss and its gradient (D, H, W) by the moving image (None if not wanted)."""
+        if serves(moving, self.fixed):
+            return self._compiled(moving, with_gradient)
         j = moving if self.window_mask is None else moving * self.window_mask
         products = moving.new_empty((3, *moving.shape))
         products[0] = j
@@ -128,6 +137,23 @@ class WindowedSimilarity:
         if self.window_mask is not None:
             whole.mul_(self.window_mask)
         return loss, whole.div_(self.total)
+
+    def _compiled(self, moving: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+        """As `value_and_gradient`, by compiled loops."""
+        counted = moving if self.window_mask is None else moving * self.window_mask
+        images = Images(counted, moving, self.fixed, self.mask)
+        total, loss = float(self.total), 0.0
+        gradient: Tensor | None = None
+        for (factor, term), maps, count in zip(
+            self.terms, self.fixed_maps, self.counts, strict=True
+        ):
+            one = Derivatives(images, term.weights)
+            loss += factor * one.loss(term.form, maps, count) / total
+            if with_gradient:
+                gradient = one.add_gradient(gradient, factor / total)
+        if gradient is not None and self.window_mask is not None:
+            gradient.mul_(self.window_mask)
+        return torch.tensor(loss, dtype=moving.dtype), gradient
 
     def _replace_by_derivatives(
         self, term: Term, sums: Tensor, fixed_maps: Tensor, count: Tensor | float

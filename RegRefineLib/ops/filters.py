@@ -1,9 +1,8 @@
 """Separable windows: a k^3 sum is three k-sums. Never a dense k^3 kernel.
 
 A window is its 1-D weights (odd length, symmetric); the 3-D window is their outer product, with
-zeros outside the image. The same numbers come from one of two ways: where oneDNN is at hand, a
-depthwise convolution whose channels are the contiguous axis (vectorised, no multiplications by
-zeros); elsewhere (CUDA, MPS, float64) a product with a banded matrix per axis.
+zeros outside the image. The plain form, and a GPU's, is a product with a banded matrix per axis;
+float32 on a CPU goes through a compiled loop (kernels/door.py decides).
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..kernels.door import serves
+from ..kernels.windows import summed
 
 Weights = tuple[float, ...]
 
@@ -48,11 +50,8 @@ def window_sum(x: Tensor, weights: Weights) -> Tensor:
     Zeros lie outside. The weights are symmetric, so the operation is its own adjoint.
     """
     volumes = x.reshape(-1, *x.shape[-3:])
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        result = _depthwise(volumes, weights)
-    else:
-        result = _banded(volumes, weights)
-    return result.reshape(x.shape)
+    window = summed if serves(x, by=(x,)) else _banded
+    return window(volumes, weights).reshape(x.shape)
 
 
 def downsampled(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -80,15 +79,14 @@ def _thinning(old: int, new: int) -> Tensor:
 
 
 def box3(x: Tensor) -> Tensor:
-    """Return the means over 3^3 voxels of (..., D, H, W), zeros outside counted; differentiable.
-
-    The narrowest window is quickest as shifted additions, on a CPU and off it.
-    """
+    """Return the means over 3^3 voxels of (..., D, H, W), zeros outside counted; differentiable."""
+    if serves(x, by=(x,)):
+        return window_sum(x, (1 / 3,) * 3)
     return _Box3.apply(x)  # type: ignore[no-any-return]
 
 
 class _Box3(torch.autograd.Function):
-    """Three-voxel sums along each axis over 27: its own adjoint."""
+    """Three-voxel sums along each axis over 27, as shifted additions: its own adjoint."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -103,31 +101,6 @@ class _Box3(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         return box3(grad_outputs[0])
-
-
-def _depthwise(volumes: Tensor, weights: Weights) -> Tensor:
-    """(q, D, H, W): W as channels for the other two axes, then a banded product along W."""
-    w = volumes.shape[-1]
-    half = len(weights) // 2
-    kernel = torch.tensor(weights).expand(w, 1, -1)
-    y = volumes.permute(0, 3, 1, 2)  # (q, W, D, H) in channels-last memory: no copy
-    y = F.conv2d(y, kernel[:, :, :, None], padding=(half, 0), groups=w)
-    y = F.conv2d(y, kernel[:, :, None, :], padding=(0, half), groups=w)
-    return _along_last(y.permute(0, 2, 3, 1).contiguous(), weights)
-
-
-def _along_last(x: Tensor, weights: Weights, block: int = 64) -> Tensor:
-    """(..., W): a banded product in blocks, so that its cost grows with W and not with W^2."""
-    w = x.shape[-1]
-    half = len(weights) // 2
-    rows = x.view(-1, w)
-    result = torch.empty_like(rows)
-    band = _band(w, weights, x.dtype, "cpu")
-    for start in range(0, w, block):
-        stop = min(start + block, w)
-        reach = slice(max(0, start - half), min(w, stop + half))
-        torch.mm(rows[:, reach], band[reach, start:stop], out=result[:, start:stop])
-    return result.view(x.shape)
 
 
 def _banded(volumes: Tensor, weights: Weights) -> Tensor:

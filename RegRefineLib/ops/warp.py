@@ -1,8 +1,11 @@
-"""Moving images and fields through displacements; with ops/warp_cpu.py, all that knows grid_sample.
+"""Moving images and fields through displacements: all that knows grid_sample.
 
 Displacements are (N, 3, D, H, W) in voxels, component c along array axis c; the sampled position of
 voxel x is x + u(x), exactly (align_corners=True in torch's words). Published programs that read
 their fields otherwise are named conventions, which differ by a scale and a shift per axis.
+
+The torch forms are the reference and what a GPU runs; float32 on a CPU goes through compiled loops
+(kernels/door.py decides).
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry import DisplacementField, Geometry
-from . import warp_cpu as planes
+from ..kernels import motion, sampling
+from ..kernels.door import serves
 
 # position of voxel x under displacement u, per axis of N voxels: scale(N) * (x + u) + shift or
 # x + scale(N) * u; see `_positions`.
@@ -49,16 +53,15 @@ def warp(
         convention: exact; reg-ttr: the loss warp of the published Reg-TTR, which moves u * N/(N-1)
             (specs: align_corners=False identity with (N-1)/2 scaling); half-voxel: DMR, XMorpher
             and PR++, whose position (x + u) * N/(N-1) - 0.5 shifts even a zero field.
-        quick: linear sampling within a border may place rows to some 1e-4 voxels, three times
-            faster on a CPU (ops/warp_cpu.py).
+        quick: without effect; to be dropped.
 
     Differentiable in the displacement, and in the image unless the image needs no gradient.
     """
     if convention == "reg-ttr":
         return _grid_sample(image, _published_points(image, displacement), mode, padding, False)
-    plain = (mode, padding, convention) == ("linear", "border", "exact")
-    if quick and plain and planes.fits(image, displacement):
-        return planes.warped(image, displacement)
+    if serves(image, displacement, by=(displacement,)):
+        line = _line(tuple(image.shape[2:]), convention)
+        return sampling.sampled(image, displacement, line, mode, padding)
     size = image.shape[2:]
     grid = identity(tuple(displacement.shape[2:]), displacement)  # type: ignore[arg-type]
     parts = []
@@ -80,6 +83,8 @@ def sample(
     image: Tensor, positions: Tensor, *, mode: str = "linear", padding: str = "zeros"
 ) -> Tensor:
     """Return `image` (N, C, D, H, W) at voxel positions (N, 3, d, h, w), component c on axis c."""
+    if serves(image, positions, by=(positions,)):
+        return sampling.sampled(image, positions, sampling.POSITIONS, mode, padding)
     points = [_scaled(positions[:, a], image.shape[2 + a]) for a in (2, 1, 0)]
     return _grid_sample(image, torch.stack(points, dim=-1), mode, padding)
 
@@ -96,6 +101,15 @@ def to_exact(displacement: Tensor, convention: str) -> Tensor:
         for axis, n in enumerate(shape)
     ]
     return torch.stack(parts, dim=1)
+
+
+def _line(shape: tuple[int, ...], convention: str) -> sampling.Line:
+    """Return how the compiled loops place voxels: `_position` as a scale and a shift per axis."""
+    if convention == "exact":
+        return sampling.EXACT
+    _position(torch.zeros(()), torch.zeros(()), 2, convention)  # it names an unknown convention
+    scale = [n / max(n - 1, 1) for n in shape]
+    return sampling.line_of(scale, [-0.5] * 3, relative=True)
 
 
 def _scaled(position: Tensor, n: int) -> Tensor:
@@ -137,7 +151,7 @@ def _position(x: Tensor, u: Tensor, n: int, convention: str) -> Tensor:
 def _grid_sample(
     image: Tensor, points: Tensor, mode: str, padding: str, align_corners: bool = True
 ) -> Tensor:
-    """grid_sample split so that all CPU threads work on a single pair.
+    """grid_sample split so that all CPU threads work on a single pair (float64, published points).
 
     On a CPU torch runs grid_sample in parallel over the batch only; points are independent, so one
     pair's points are dealt out as a batch over the same (expanded, not copied) image.
@@ -167,9 +181,11 @@ def compose(
     """Return the displacement of x -> outer(inner(x)): u_inner(x) + u_outer(x + u_inner(x)).
 
     A field that warps with `inner` first, then with `outer`, of one shape (N, 3, D, H, W), voxels;
-    `quick` as in `warp`.
+    `quick` is without effect.
     """
-    return inner + warp(outer, inner, padding=padding, quick=quick)
+    if padding == "border" and serves(outer, inner):
+        return sampling.composed(outer, inner)
+    return inner + warp(outer, inner, padding=padding)
 
 
 def integrate(velocity: Tensor, steps: int = 7, *, padding: str = "zeros") -> Tensor:
@@ -210,7 +226,7 @@ def inverse_error(displacement: Tensor, inverse: Tensor) -> Tensor:
 
 def missed(displacement: Tensor, inverse: Tensor) -> Tensor:
     """Return v(x) + u(x + v(x)) (N, 3, D, H, W) in voxels: how far x + v(x) is not led back."""
-    return inverse + warp(displacement, inverse, padding="border", quick=True)
+    return compose(displacement, inverse)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
@@ -218,6 +234,8 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
     Some planes at a time: the gradients alone are nine volumes.
     """
+    if serves(displacement) and min(displacement.shape[2:]) > 1:
+        return torch.stack([motion.determinant(u)[None] for u in displacement])
     depth = displacement.shape[2]
     parts = []
     for first in range(0, depth, SLAB_PLANES):
