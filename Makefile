@@ -40,7 +40,7 @@ test-all: lint
 # A preview of the Slicer panel in a window; PNG=file writes a picture instead.
 panel: venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[panel]"
-	$(BIN)/python Testing/support/panel_preview.py $(if $(PNG),--png "$(PNG)") $(PANEL)
+	PYTHONPATH="$(CURDIR):$(CURDIR)/Testing:$(CURDIR)/RegRefine" $(BIN)/python -m support.panel_preview $(if $(PNG),--png "$(PNG)") $(PANEL)
 
 # The module's self tests in a real Slicer, with PyTorch in its Python: SLICER=/path/to/Slicer
 test-slicer:
