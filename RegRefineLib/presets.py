@@ -19,7 +19,9 @@ class Preset(NamedTuple):
 
 
 _REG_TTR = {"affine": "none", "start": "none", "refinement": "reg-ttr", "intensity": "minmax"}
-_STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40}
+# information -1: the pair decides whether its images are of one kind
+_AUTO = {"information": -1.0}
+_STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40, **_AUTO}
 # Hounsfield units mean the same in both scans: nothing is to be learnt about intensities
 _CT_STEPS = {**_STEPS, "information": 0.0}
 _PYRAMID = {"affine": "affine", "start": "none", "refinement": "pyramid", "intensity": "minmax"}
@@ -31,11 +33,11 @@ PRESETS: dict[str, Preset] = {
     ),
     "fast": Preset(
         "the same with fewer steps, in half of the time",
-        {**_PYRAMID, "settings": {"levels": "4:40 2:25 1:3", "small_steps": 20}},
+        {**_PYRAMID, "settings": {"levels": "4:40 2:25 1:3", "small_steps": 20, **_AUTO}},
     ),
     "accurate": Preset(
         "the same with more steps, in twice the time",
-        {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30", "small_steps": 60}},
+        {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30", "small_steps": 60, **_AUTO}},
     ),
     "ct": Preset(
         "default, for CT in Hounsfield units: lungs, bones, everything",
@@ -47,13 +49,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "cardiac": Preset(
         "two phases of one heart: no linear part, to half resolution, smoother",
-        {**_PYRAMID, "affine": "none", "settings": {"levels": "4:40 2:40", "field_sigma": 0.6}},
+        {**_PYRAMID, "affine": "none", "settings": {"levels": "4:40 2:40", "field_sigma": 0.5}},
     ),
     "multimodal": Preset(
         "two kinds of image (T1 and T2, CT and MR): mutual information leads, not correlation",
         {
             **_PYRAMID,
-            "settings": {"levels": "4:40 2:40 1:5", "small_steps": 40, "information": 3.0},
+            "settings": {"levels": "4:40 2:40 1:5", "small_steps": 40, "information": 10.0},
         },
     ),
     "convexadam": Preset(

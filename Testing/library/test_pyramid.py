@@ -136,7 +136,7 @@ def test_small_levels_take_more_steps_unless_their_number_is_given():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"information": -1}, {"step": 1e30}, {"momentum": 2}, {"field_sigma": 1e6}]
+    "setting", [{"information": -2}, {"step": 1e30}, {"evenness": 2}, {"field_sigma": 1e6}]
 )
 def test_settings_out_of_range_are_named(setting):
     pair, _ = deformed_pair()

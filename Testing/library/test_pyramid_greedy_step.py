@@ -1,10 +1,13 @@
-"""A step goes down the loss, as long as it may be, and further the way it is steered."""
+"""A step goes down the loss, as long as it may be, and further the way labels guide it."""
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
-from RegRefineLib.refine.pyramid.greedy_step import GreedyStep
+from RegRefineLib.ops.volume_change import log_determinant
+from RegRefineLib.refine.pyramid.greedy_step import GreedyStep, limited, typical_length
 from RegRefineLib.refine.pyramid.settings import Pyramid
 
 SHAPE = (12, 14, 16)
@@ -17,7 +20,7 @@ def ramp() -> torch.Tensor:
 
 def motion(edges: tuple[float, ...] = (1.0, 1.0, 1.0)) -> GreedyStep:
     metric = torch.tensor(edges).reciprocal().view(1, 3, 1, 1, 1)
-    return GreedyStep(ramp(), metric, Pyramid(field_sigma=0.0))
+    return GreedyStep(ramp(), metric, Pyramid(field_sigma=0.0, evenness=0.0))
 
 
 def inner(x: torch.Tensor) -> torch.Tensor:
@@ -26,8 +29,8 @@ def inner(x: torch.Tensor) -> torch.Tensor:
 
 def test_a_step_lowers_the_loss_by_a_step_s_length():
     step = motion()
-    seen = step.seen(torch.zeros((1, 3, *SHAPE)))
-    update = step.update(seen, torch.full_like(seen, -1e-4), 0.5)  # brighter is better
+    warped = step.warped(torch.zeros((1, 3, *SHAPE)))
+    update = step.update(warped, torch.full_like(warped, -1e-4), 0.5)  # brighter is better
     assert float(inner(update)[:, 0].min()) > 0.4
     assert float(update[:, 0].max()) <= 0.5 + 1e-5
     assert float(inner(update)[:, 1:].abs().max()) < 1e-6
@@ -35,18 +38,18 @@ def test_a_step_lowers_the_loss_by_a_step_s_length():
 
 def test_through_thick_slices_a_step_is_no_longer_in_millimetres():
     step = motion((5.0, 1.0, 1.0))
-    seen = step.seen(torch.zeros((1, 3, *SHAPE)))
-    update = step.update(seen, torch.full_like(seen, -1e-4), 0.5)
+    warped = step.warped(torch.zeros((1, 3, *SHAPE)))
+    update = step.update(warped, torch.full_like(warped, -1e-4), 0.5)
     assert float(update.abs().max()) * 5 <= 0.5 + 1e-5
 
 
-def test_steering_outweighs_the_images_however_small_their_force_is():
-    steer = torch.zeros((1, 3, *SHAPE))
-    steer[:, 1] = 10.0
+def test_a_guide_outweighs_the_images_however_small_their_force_is():
+    guide = torch.zeros((1, 3, *SHAPE))
+    guide[:, 1] = 10.0
     for scale in (1e-8, 1.0):
         step = motion()
-        seen = step.seen(torch.zeros((1, 3, *SHAPE)))
-        update = inner(step.update(seen, torch.full_like(seen, -scale), 0.5, steer))
+        warped = step.warped(torch.zeros((1, 3, *SHAPE)))
+        update = inner(step.update(warped, torch.full_like(warped, -scale), 0.5, guide))
         assert float(update[:, 1].min()) > 0.4
         assert 0 < float(update[:, 0].max()) < 0.1
 
@@ -57,3 +60,28 @@ def test_what_moved_is_composed():
     update[:, 0] = 1.0
     moved = motion().moved(start, update)
     assert torch.allclose(moved[:, 0, :-1], start[:, 0, 1:] + 1.0)
+
+
+def test_weak_forces_take_shorter_steps_and_empty_space_changes_nothing():
+    force = torch.zeros((1, 3, 8, 8, 8))
+    force[0, 0, :4] = 2.0
+    force[0, 1, 4] = 0.1
+    padded = torch.cat([force, torch.zeros((1, 3, 50, 8, 8))], dim=2)
+    assert torch.equal(typical_length(padded), typical_length(force))
+    short = limited(force.clone(), 0.5 * typical_length(force))
+    assert torch.allclose(short[0, 0, :4], torch.ones(()))
+    assert 0 < float(short[0, 1, 4].max()) < 0.2
+    assert not bool(limited(torch.zeros((1, 3, 2, 2, 2)), torch.zeros(())).any())
+
+
+def test_evenness_lets_a_compressed_place_expand():
+    squeezed = torch.zeros((1, 3, *SHAPE))
+    squeezed[:, 0] = -0.8 * torch.tanh(torch.arange(12.0) - 6).view(1, 12, 1, 1)
+    metric = torch.ones((1, 3, 1, 1, 1))
+    least = [float(log_determinant(squeezed).min())]
+    for _ in range(5):
+        step = GreedyStep(ramp(), metric, Pyramid(field_sigma=0.0, evenness=0.3))
+        squeezed = step.moved(squeezed, torch.zeros_like(squeezed))
+        least.append(float(log_determinant(squeezed).min()))
+    assert least[0] < -0.5
+    assert all(after > before for before, after in itertools.pairwise(least))

@@ -14,7 +14,7 @@ from RegRefineLib.geometry import Geometry
 from RegRefineLib.ops.warp import jacobian_determinant, warp
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.refine.pyramid.descent import refine
-from RegRefineLib.refine.pyramid.label_force import UNKNOWN, numbered, seen, towards
+from RegRefineLib.refine.pyramid.label_force import UNKNOWN, numbered, towards, warped
 
 
 def test_where_the_images_say_nothing_the_labels_decide():
@@ -66,10 +66,10 @@ def test_beyond_the_moving_image_labels_say_nothing():
     assert float(found[..., 23:, :, :].max()) < 1e-2
 
 
-def test_what_steered_is_said():
+def test_what_guided_is_said():
     pair = blank_pair(ball((9, 9, 9), 5), ball((11, 9, 9), 5))
     (remark,) = refine(pair, pair.zero(), {"levels": "2:1", "labels": 0.5}, ignore).remarks
-    assert "steered" in remark
+    assert "guided" in remark
     assert "no proof" in remark
 
 
@@ -95,12 +95,12 @@ def test_a_wrong_voxel_goes_straight_to_its_label():
     assert float(direction.abs().sum()) == 40 * 32
 
 
-def test_labels_are_seen_where_they_lie_on_a_coarser_grid():
+def test_labels_are_warped_where_they_lie_on_a_coarser_grid():
     labels = torch.arange(6, dtype=torch.int16).view(6, 1, 1).expand(6, 2, 2)
     shift = torch.zeros((1, 3, 3, 2, 2))
-    assert torch.equal(labels[[0, 2, 4]], seen(labels, shift))
+    assert torch.equal(labels[[0, 2, 4]], warped(labels, shift))
     shift[:, 0] = 1.0
-    assert torch.equal(labels[[2, 4, 5]], seen(labels, shift))
+    assert torch.equal(labels[[2, 4, 5]], warped(labels, shift))
 
 
 def test_only_labels_that_both_maps_have_are_known():

@@ -4,22 +4,27 @@ At every level of an image pyramid and at every step
 
     J   = I_m o phi                               the moving image through the present map
     g   = K_s * ( dL/dJ M grad J )                the force, smoothed (fluid regularisation)
-    d   = -rate M K_s * ( m1(g) / sqrt(m2(|g|)) ) Adam whose second moment is that of the vector
-    phi = K_e * ( phi o (id + d) )                composed, then smoothed (elastic regularisation)
+    d   = -rate M K_s * ( g / max(|g|, q g0) )    limited in length, smoothed
+    e   = lambda M^2 w(l) grad l                  evening out the change of volume, l = ln det D phi
+    phi = K_e * ( phi o (id + d + e) )            composed, then smoothed (elastic regularisation)
 
 grad J is the gradient of the warped image, which is what a composition asks for (Avants 2008,
 doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is differentiated through
-the sampling. A second moment that all three components share keeps the force's direction, and the
-moments make every neighbourhood move at its own pace, which a single step length does not (adaptive
-steps on diffeomorphisms: Jena 2024, arXiv 2404.01249). M, the smallest voxel edge over each axis's
+the sampling. Forces of at least q times the typical length g0 take whole steps and weaker ones, in
+flat and noisy places, shorter ones; a pace of its own for every voxel, as Adam has it (Jena 2024,
+arXiv 2404.01249), moves these as far as edges: twice the roughness at the same overlap. The
+diffusion of ln det (ops/volume_change.py) damps changes of volume alone, so that the Gaussian K_e,
+which takes detail and shear along, can be narrow. M, the smallest voxel edge over each axis's
 own, takes gradients to millimetres and lengths back to voxels: in a stack of thick slices a step
 through the slices is no longer than one within them. Steps are a fraction of a voxel, so each
-is invertible and so is their composition; the few folds of a discrete grid are mended
+is invertible and so is their composition; the few folds of a discrete grid are repaired
 (ops/folds.py).
 
 settings.py names the settings, level.py holds the images of a level, greedy_step.py takes the
-steps. What may be asked for besides: landmarks that pull (landmark_force.py), segmentations that
-steer (label_force.py), a symmetric descent (symmetric.py).
+steps. What may be asked for besides: landmarks as forces (landmark_force.py), segmentations as
+forces (label_force.py), a symmetric descent (symmetric.py). What the pair itself decides: whether
+its images are of one kind (contrast.py), where the descent begins (search.py), and whether its end
+is better than its start (measure.py).
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...errors import Stopped
@@ -38,10 +44,12 @@ from ...ops.warp import compose, resize, warp
 from ...pair import Pair, Refined, Report
 from ...resample import coarser
 from ...settings import read_settings
-from .label_force import numbered, seen
+from .contrast import contrast_of
+from .label_force import numbered, warped
 from .landmark_force import inverse_points
 from .level import Level, Shape
-from .settings import Pyramid
+from .measure import verdicts
+from .settings import ONE_KIND, TWO_KINDS, Pyramid
 from .symmetric import across
 
 SMALL_VOXELS = 64**3
@@ -54,26 +62,62 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         RegRefineError: a setting is unknown or out of range, or asks for what was not given.
         Cancelled: the report callback dropped the run.
     """
-    descent = _Descent(pair, start.detach(), read_settings(Pyramid, settings), report)
+    start = start.detach()
+    options, chosen = _settled(pair, start, read_settings(Pyramid, settings))
+    descent = _Descent(pair, start, options, report)
     because = "all steps done"
     try:
         descent.run()
     except Stopped:
         because = "stopped by the user"
-    remarks = _remarks(descent.options, pair)
-    return Refined(repair_folds(descent.whole()), descent.history, because, remarks)
+    found, history = repair_folds(descent.whole()), descent.history
+    del descent  # its images make room for the comparison at full resolution
+    found, kept = _not_worse(pair, start, found, options)
+    return Refined(found, history, because, (*chosen, *_remarks(options, pair), *kept))
+
+
+def _settled(pair: Pair, start: Tensor, options: Pyramid) -> tuple[Pyramid, tuple[str, ...]]:
+    """Return the settings with those that the pair decides, and sentences about them."""
+    if options.information >= 0:
+        return options, ()
+    found = contrast_of(pair, start)
+    if not found.two_kinds:
+        return replace(options, information=ONE_KIND), ()
+    return replace(options, information=TWO_KINDS), (
+        f"the images are of two kinds (correlation {found.whole:.2f} within the body): mutual "
+        "information leads, as with the preset multimodal; set information=0.1 if they are not",
+    )
+
+
+def _not_worse(
+    pair: Pair, start: Tensor, found: Tensor, options: Pyramid
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the better of the start and what was found, and a sentence where that is the start.
+
+    Where labels or landmarks drove the descent, the images alone are no judges of it.
+    """
+    if options.labels > 0 or options.landmarks > 0 or not bool(torch.isfinite(found).all()):
+        return found, ()
+    before, after = verdicts(pair, [start, found], options)
+    if not after.is_worse_than(before):
+        return found, ()
+    return start, (
+        "the refinement made the images' agreement worse at full resolution (loss "
+        f"{before.loss:.4f} -> {after.loss:.4f}, mutual information {before.information:.4f} -> "
+        f"{after.information:.4f}): its start was kept",
+    )
 
 
 class _Descent:
     """The displacement on the level's grid (two where symmetric), and what happened to it.
 
-    It is found for the moving image as the start shows it, and composed with the start at the end:
-    no detail of the start is lost on the coarse levels, and nothing pulls back to where it began.
+    It is found for the moving image as warped by the start, and composed with the start at the
+    end: no detail of the start is lost on the coarse levels, and nothing draws it back to zero.
     """
 
     def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
         self.start = start if bool(start.any()) else None
-        # from here on the labels are there where they steer
+        # from here on there are labels only where they guide the descent
         if options.labels > 0:
             pair = numbered(pair)
         else:
@@ -117,10 +161,10 @@ class _Descent:
             losses.append(loss)
             self.history.append({"step": first + n, "level": self.factor, "total": loss})
             self._tell(first + n, loss)
-            if self._settled(losses):
+            if self._has_settled(losses):
                 return
 
-    def _settled(self, losses: list[float]) -> bool:
+    def _has_settled(self, losses: list[float]) -> bool:
         back = self.options.patience_steps
         if not back or len(losses) <= back:
             return False
@@ -145,24 +189,24 @@ def _remarks(options: Pyramid, pair: Pair) -> tuple[str, ...]:
     remarks = []
     if options.labels > 0:
         remarks.append(
-            f"the segmentations steered this run (labels {options.labels:g}): their Dice tells how "
-            "well they were followed and is no proof of quality; judge by what did not steer"
+            f"the segmentations guided this run (labels {options.labels:g}): their Dice says how "
+            "well they were followed and is no proof of quality; judge by structures that did not"
         )
     if options.landmarks > 0 and pair.fixed_points is not None and pair.moving_points is not None:
         remarks.append(
-            f"the landmarks pulled in this run (landmarks {options.landmarks:g}): their error "
-            "tells how well they were followed and is no proof of quality; judge by others"
+            f"the landmarks guided this run (landmarks {options.landmarks:g}): their error says "
+            "how well they were followed and is no proof of quality; judge by others"
         )
     return tuple(remarks)
 
 
 def _through(pair: Pair, start: Tensor) -> Pair:
-    """Return the pair with all that is the moving image's as the start shows it."""
+    """Return the pair with the moving image and all that belongs to it warped by the start."""
     mask, labels, points = pair.moving_mask, pair.moving_labels, pair.moving_points
     return replace(
         pair,
         moving=warp(pair.moving, start, padding="border"),
         moving_mask=None if mask is None else warp(mask, start),
-        moving_labels=None if labels is None else seen(labels[0, 0], start)[None, None],
+        moving_labels=None if labels is None else warped(labels[0, 0], start)[None, None],
         moving_points=None if points is None else inverse_points(start, points),
     )

@@ -1,17 +1,22 @@
-"""The steps of one displacement: force, Adam, smoothing, composition; see descent.py."""
+"""The steps of one displacement: force, its limit, smoothing, composition; see descent.py."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...ops.filters import gaussian, window_sum
+from ...ops.volume_change import central_gradient, evening_step
 from ...ops.warp import compose, warp
 from .settings import Pyramid
 
+NOTHING = 1e-7  # voxels
+LEAST_FORCE = 1e-12  # per voxel: squares of less are lost to float32
+
 
 class GreedyStep:
-    """An image at one resolution, and Adam's moments of the displacement it is seen through.
+    """An image at one resolution, and the steps of the displacement that it is warped by.
 
     Args:
         image: (1, 1, D, H, W).
@@ -20,64 +25,62 @@ class GreedyStep:
 
     def __init__(self, image: Tensor, metric: Tensor, options: Pyramid) -> None:
         self.image, self.metric, self.options = image, metric, options
-        self.first: Tensor | None = None
-        self.second: Tensor | None = None
-        self.steps = 0
 
-    def seen(self, displacement: Tensor) -> Tensor:
+    def warped(self, displacement: Tensor) -> Tensor:
         """Return the image through a displacement, to be differentiated by."""
         # beyond the image its border goes on: zeros there would be an edge to be matched
         return warp(self.image, displacement, padding="border", quick=True).requires_grad_()
 
     @torch.no_grad()
     def update(
-        self, seen: Tensor, slope: Tensor, rate: float, steer: Tensor | None = None
+        self, warped: Tensor, slope: Tensor, rate: float, guide: Tensor | None = None
     ) -> Tensor:
         """Return the step (1, 3, D, H, W) in voxels down the loss.
 
         Args:
-            seen: the image through the displacement.
+            warped: the image through the displacement.
             slope: derivative of the loss by that.
-            rate: length of a step in the smallest voxel edges.
-            steer: where else to go, (1, 3, D, H, W): 1 is as strong as the images' mean force.
+            rate: length of the longest step in the smallest voxel edges.
+            guide: where labels want to go, (1, 3, D, H, W): 1 is as strong as the images' mean
+                force.
         """
-        force = _gradient(seen).mul_(slope).mul_(self.metric)
-        if steer is not None:
-            mean = force.norm(dim=1).mean().clamp_min(1e-20)
-            force.div_(mean).addcmul_(steer, self.metric, value=-1.0)
-        direction = self._adam(_smooth(force, self.options.force_sigma))
-        return _smooth(direction, self.options.force_sigma).mul_(-rate * self.metric)
+        # a mean's slope is tiny in large volumes: times their voxels its squares are not lost
+        force = central_gradient(warped).mul_(slope * slope.numel()).mul_(self.metric)
+        if guide is not None:
+            force.div_(force.norm(dim=1).mean().clamp_min(1e-20))
+        force = _smooth(force, self.options.force_sigma)
+        least = typical_length(force).mul_(self.options.full_force)
+        if guide is not None:
+            force.sub_(_smooth(guide * self.metric, self.options.force_sigma))
+            least.clamp_(min=self.options.full_force)  # of the mean: blank images have no force
+        direction = _smooth(limited(force, least), self.options.force_sigma)
+        return direction.mul_(-rate * self.metric)
 
     def moved(self, displacement: Tensor, update: Tensor) -> Tensor:
         """Return the displacement after a step: composed, then smoothed."""
-        return _smooth(compose(displacement, update, quick=True), self.options.field_sigma)
+        if self.options.evenness > 0:
+            update = update.add_(evening_step(displacement, self.metric, self.options.evenness))
+        field = _smooth(compose(displacement, update, quick=True), self.options.field_sigma)
+        # a Gaussian's tails would spread as denormal numbers, which processors take ages for
+        return F.hardshrink(field, NOTHING)
 
-    def _adam(self, force: Tensor) -> Tensor:
-        """Adam's direction (Kingma 2015); the second moment is that of the force's length."""
-        b1, b2 = self.options.momentum, self.options.memory
-        length = force.square().sum(dim=1, keepdim=True)
-        if self.first is None or self.second is None:
-            self.first, self.second = torch.zeros_like(force), torch.zeros_like(length)
-        self.steps += 1
-        self.first.mul_(b1).add_(force, alpha=1 - b1)
-        self.second.mul_(b2).add_(length, alpha=1 - b2)
-        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-10)
-        return (self.first / (1 - b1**self.steps)).div_(scale)
+
+def typical_length(force: Tensor) -> Tensor:
+    """Return sum |g|^2 / sum |g|: a mean length that empty space around does not change."""
+    length = force.square().sum(dim=1).sqrt_()
+    return length.square().sum() / length.sum().clamp_min(1e-30)
+
+
+def limited(force: Tensor, least: Tensor) -> Tensor:
+    """Return the force (1, 3, D, H, W), in place, in lengths of at most 1.
+
+    It is divided by its own length or by `least`, whichever is larger, so that weak forces, of flat
+    and noisy places, take short steps.
+    """
+    length = force.square().sum(dim=1, keepdim=True).sqrt_()
+    return force.div_(torch.maximum(length, least.clamp_min(LEAST_FORCE)))
 
 
 def _smooth(field: Tensor, sigma: float) -> Tensor:
     """Return (1, 3, D, H, W) under a Gaussian; nothing moves outside the grid."""
     return window_sum(field, gaussian(sigma)) if sigma > 0 else field
-
-
-def _gradient(image: Tensor) -> Tensor:
-    """Return the central differences (1, 3, D, H, W) of (1, 1, D, H, W); zero on the faces."""
-    result = image.new_zeros((1, 3, *image.shape[2:]))
-    for axis in range(3):
-        n = image.shape[2 + axis]
-        if n > 2:
-            ahead = image.narrow(2 + axis, 2, n - 2)
-            behind = image.narrow(2 + axis, 0, n - 2)
-            inner = result[:, axis : axis + 1].narrow(2 + axis, 1, n - 2)
-            torch.sub(ahead, behind, out=inner).mul_(0.5)
-    return result

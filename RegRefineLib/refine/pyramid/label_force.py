@@ -1,6 +1,6 @@
-"""Segmentations that steer: where the label seen is not the one wanted, go to where that one is.
+"""Segmentations as forces: where the warped label is not the fixed one, go to where that one is.
 
-Of the overlap [m(x) = f(x)] of the moving label seen and the fixed one, a central difference by
+Of the overlap [m(x) = f(x)] of the warped label and the fixed one, a central difference by
 the position needs the equalities with the neighbours alone,
 
     along axis a:  sum over r of ( [m(x + r e_a) = f(x)] - [m(x - r e_a) = f(x)] ) / r
@@ -33,15 +33,13 @@ def numbered(pair: Pair) -> Pair:
     """
     if pair.fixed_labels is None or pair.moving_labels is None:
         raise RegRefineError(
-            "setting labels: segmentations of both images are needed to steer; give both, or 0"
+            "setting labels: segmentations of both images are needed; give both, or 0"
         )
     maps = [pair.fixed_labels[0, 0].long(), pair.moving_labels[0, 0].long()]
     fixed, moving = (set(each.unique().tolist()) for each in maps)
     common = sorted({0} | {label for label in fixed & moving if label > 0})
     if len(common) == 1:
-        raise RegRefineError(
-            "setting labels: the two segmentations have no label in common that could steer"
-        )
+        raise RegRefineError("setting labels: the two segmentations have no label in common")
     known = maps[0].new_tensor(common)
     kind = torch.int16 if len(common) < 2**15 else torch.int32
 
@@ -64,24 +62,24 @@ class LabelForce:
         if pair.fixed_labels is None or pair.moving_labels is None:
             raise ValueError("pair: both label maps are needed")
         self.moving, self.fixed = pair.moving_labels[0, 0], pair.fixed_labels[0, 0]
-        self.still = seen(self.fixed, torch.zeros((1, 3, *shape), device=pair.device))
+        self.still = warped(self.fixed, torch.zeros((1, 3, *shape), device=pair.device))
 
     @torch.no_grad()
     def directions(self, fields: list[Tensor]) -> list[Tensor]:
         """Return a direction (1, 3, D, H, W) for each displacement, of length 1 or 0.
 
         Args:
-            fields: in the level's voxels: of the moving map, and where it is seen through one as
-                well, of the fixed map.
+            fields: in the level's voxels: of the moving map, and in a symmetric descent of the
+                fixed map as well.
         """
-        moving = seen(self.moving, fields[0])
+        moving = warped(self.moving, fields[0])
         if len(fields) == 1:
             return [towards(moving, self.still)]
-        fixed = seen(self.fixed, fields[1])
+        fixed = warped(self.fixed, fields[1])
         return [towards(moving, fixed), towards(fixed, moving)]
 
 
-def seen(labels: Tensor, displacement: Tensor) -> Tensor:
+def warped(labels: Tensor, displacement: Tensor) -> Tensor:
     """Return labels (D, H, W) through a displacement on a grid filling the same block of space.
 
     The nearest voxel's; beyond the border it goes on. The displacement is in its own voxels.

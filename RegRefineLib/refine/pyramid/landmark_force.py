@@ -1,9 +1,10 @@
-"""The pull of corresponding landmarks on a field: where they lie, it moves them together.
+"""Corresponding landmarks as forces: where they lie, the field brings them together.
 
 Each pair of points asks for the displacement that is still missing between them, no more than a
 step's length at a time. A Gaussian of a few voxels carries that to the neighbourhood, and where
-several are near it is their weighted mean (normalised convolution, Knutsson 1993), so that a pull
-is never longer than what its points ask for and a step stays invertible.
+several are near it is their weighted mean (normalised convolution, Knutsson 1993), so that a step
+is never longer than what its points ask for and stays invertible. Near a point this step takes the
+place of the images': both together would overshoot.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ SIGMA = 2.5  # voxels of the level
 
 
 class LandmarkForce:
-    """The pull of points on the fields of one level.
+    """The force of points on the fields of one level.
 
     Args:
         fixed, moving: (n, 3) in voxels (k, j, i) of the level's grid; both lists in one order.
         shape: of the grid.
+
+    Attributes:
+        share: (1, 1, D, H, W), from 0 far from all points to 1 at them.
     """
 
     def __init__(self, fixed: Tensor, moving: Tensor, shape: tuple[int, int, int]) -> None:
@@ -36,6 +40,7 @@ class LandmarkForce:
         peak = max(self.kernel) ** 3
         weights = self._spread(fixed.new_ones((len(self.fixed), 1)))
         self.scale = weights.clamp_min(peak).reciprocal_()
+        self.share = weights.mul_(self.scale)
 
     @torch.no_grad()
     def update(self, displacement: Tensor, longest: float) -> Tensor:

@@ -6,25 +6,20 @@ two, which show the moving and the fixed image in their middle (symmetric.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ... import registry
-from ...losses.mutual_information import mutual_information
-from ...losses.ncc import LocalNCC
-from ...losses.windowed import WindowedSimilarity
 from ...ops.filters import downsampled
 from ...ops.warp import resize, warp
 from ...pair import Pair, compared
 from .greedy_step import GreedyStep
 from .label_force import STRENGTH, LabelForce
 from .landmark_force import LandmarkForce, inverse_points
+from .measure import Measure, measure_against
 from .settings import Pyramid
 
-Measure = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int]
 
 
@@ -32,7 +27,7 @@ class Level:
     """The similarity at one resolution, and what moves there.
 
     Args:
-        pair: with labels only where these steer.
+        pair: with labels only where these guide the descent.
         fields: the displacements of now on the level's grid, in its voxels.
         shape: of that grid.
         options: Pyramid's settings.
@@ -47,47 +42,35 @@ class Level:
         self.mask = _mask(pair, fields, shape)
         self.measure = self._against(images[1]) if len(fields) == 1 else None
         self.pulls = _pulls(pair, fields, shape) if options.landmarks > 0 else []
-        self.steering = None if pair.fixed_labels is None else LabelForce(pair, shape)
+        self.label_force = None if pair.fixed_labels is None else LabelForce(pair, shape)
 
     def step(self, fields: list[Tensor], rate: float) -> tuple[list[Tensor], float]:
         """Return the displacements (1, 3, D, H, W) after one step, and the loss before it."""
-        seen = [motion.seen(u) for motion, u in zip(self.motions, fields, strict=True)]
-        steers = self._steers(fields)
+        warped = [motion.warped(u) for motion, u in zip(self.motions, fields, strict=True)]
+        guides = self._guides(fields)
         after, losses = [], []
         for n, (motion, u) in enumerate(zip(self.motions, fields, strict=True)):
-            measure = self.measure or self._against(seen[1 - n].detach())
-            loss = measure(seen[n])
-            (slope,) = torch.autograd.grad(loss, seen[n])
+            measure = self.measure or self._against(warped[1 - n].detach())
+            loss = measure(warped[n])
+            (slope,) = torch.autograd.grad(loss, warped[n])
             losses.append(loss.detach())
-            steer = steers[n] if steers else None
-            update = motion.update(seen[n], slope, rate, steer)
+            update = motion.update(warped[n], slope, rate, guides[n] if guides else None)
             if self.pulls:
-                update += self.pulls[n].update(u, rate).mul_(self.options.landmarks)
+                points, strength = self.pulls[n], self.options.landmarks
+                update *= 1.0 - strength * points.share
+                update += points.update(u, rate).mul_(strength)
             after.append(motion.moved(u, update))
         return after, float(torch.stack(losses).mean())
 
-    def _steers(self, fields: list[Tensor]) -> list[Tensor]:
+    def _against(self, fixed: Tensor) -> Measure:
+        return measure_against(fixed, self.mask, self.options)
+
+    def _guides(self, fields: list[Tensor]) -> list[Tensor]:
         """Return where the labels want each displacement to go, in mean forces of the images."""
-        if self.steering is None:
+        if self.label_force is None:
             return []
         share = STRENGTH * self.options.labels * (1.0 if self.mask is None else self.mask)
-        return [direction.mul_(share) for direction in self.steering.directions(fields)]
-
-    def _against(self, fixed: Tensor) -> Measure:
-        """Return the loss of images compared with `fixed`."""
-        if self.options.similarity == "ncc":
-            return self._correlation(fixed)
-        measure = registry.find("similarity", self.options.similarity)
-        return lambda moved: measure(fixed, moved, self.mask)
-
-    def _correlation(self, fixed: Tensor) -> Measure:
-        """Return the local correlation, with as much mutual information as the options ask for."""
-        terms = [(1.0, LocalNCC(self.options.window))]
-        local = WindowedSimilarity(fixed, terms, self.mask, zeros_beyond=False)
-        share = self.options.information
-        if not share:
-            return local
-        return lambda moved: local(moved) + share * mutual_information(fixed, moved, self.mask)
+        return [direction.mul_(share) for direction in self.label_force.directions(fields)]
 
 
 def _mask(pair: Pair, fields: list[Tensor], shape: Shape) -> Tensor | None:

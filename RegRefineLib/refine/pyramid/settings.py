@@ -10,12 +10,15 @@ from ...registry import SIMILARITIES
 from ...settings import Conditions, Settings, setting
 
 
+ONE_KIND, TWO_KINDS = 0.1, 10.0  # what an information of -1 comes to
+
+
 @dataclass(frozen=True)
 class Pyramid(Settings):
     """Settings of the descent.
 
-    The ranges leave out what cannot work: longer steps fold, wider Gaussians leave no field, and a
-    rate of 1 never forgets.
+    The ranges leave out what cannot work: longer steps fold, wider Gaussians leave no field, and
+    stronger diffusion is unstable.
     """
 
     levels: str = setting(
@@ -34,8 +37,10 @@ class Pyramid(Settings):
     )
     window: int = setting(7, "width of ncc's window in voxels of the level, an odd number", low=3)
     information: float = setting(
-        0.1, "weight of mutual information beside ncc; 3 for other modalities", low=0, high=1000
-    )
+        0.1,
+        "weight of mutual information beside ncc; -1: 0.1, or 10 where the images are of two kinds",
+        low=-1, high=1000,
+    )  # fmt: skip
     step: float = setting(
         0.5, "length of a step in the level's smallest voxel edges", low=0, high=10
     )
@@ -46,10 +51,14 @@ class Pyramid(Settings):
         1.0, "Gaussian on the force in voxels (fluid regularisation)", low=0, high=50
     )
     field_sigma: float = setting(
-        0.5, "Gaussian on the field in voxels (elastic regularisation)", low=0, high=50
+        0.4, "Gaussian on the field in voxels (elastic regularisation)", low=0, high=50
     )
-    momentum: float = setting(0.9, "Adam's decay of the first moment", low=0, high=0.999)
-    memory: float = setting(0.99, "Adam's decay of the second moment", low=0, high=0.9999)
+    full_force: float = setting(
+        0.7, "share of the typical force from which on a step is not shortened", low=0, high=100
+    )
+    evenness: float = setting(
+        0.3, "diffusion of ln det J in each step, in voxels squared; 0: none", low=0, high=1
+    )
     landmarks: float = setting(
         0.0, "weight of corresponding landmarks; 0: for the landmark error alone", low=0, high=1
     )
@@ -72,16 +81,20 @@ class Pyramid(Settings):
         self.level_list()
         if self.window % 2 == 0:
             raise RegRefineError(f"setting window: an odd width is needed, got {self.window}")
+        if -1 < self.information < 0:
+            raise RegRefineError(
+                f"setting information: 0 or more, or -1, is needed, got {self.information:g}"
+            )
 
     def check(self, conditions: Conditions) -> None:
         """Refuse to use labels or landmarks that were not given."""
         if self.labels > 0 and not conditions.labels:
             raise RegRefineError(
-                "setting labels: segmentations of both images are needed to steer; give both, or 0"
+                "setting labels: segmentations of both images are needed; give both, or 0"
             )
         if self.labels > 0 and not conditions.common_labels():
             raise RegRefineError(
-                "setting labels: the two segmentations have no label in common that could steer"
+                "setting labels: the two segmentations have no label in common"
             )
         if self.landmarks > 0 and not conditions.landmarks:
             raise RegRefineError(
