@@ -9,7 +9,6 @@ from ...errors import RegRefineError
 from ...registry import SIMILARITIES
 from ...settings import Conditions, Settings, setting
 
-
 ONE_KIND, TWO_KINDS = 0.1, 10.0  # what an information of -1 comes to
 
 
@@ -93,9 +92,7 @@ class Pyramid(Settings):
                 "setting labels: segmentations of both images are needed; give both, or 0"
             )
         if self.labels > 0 and not conditions.common_labels():
-            raise RegRefineError(
-                "setting labels: the two segmentations have no label in common"
-            )
+            raise RegRefineError("setting labels: the two segmentations have no label in common")
         if self.landmarks > 0 and not conditions.landmarks:
             raise RegRefineError(
                 "setting landmarks: landmarks of both images are needed; give both, or 0"
