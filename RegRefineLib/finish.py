@@ -24,6 +24,8 @@ from .pair import Refined
 from .resample import resample
 
 Metrics = dict[str, Any]
+# SD of ln det J and % of voxels below a tenth of their volume from which on a field is called rough
+ROUGH_SD, ROUGH_PERCENT = 0.6, 0.5
 FEW = 6  # voxels along an axis: two are left when the metrics cut two off each face
 
 
@@ -71,15 +73,28 @@ class Finish:
             versions=versions(),
             device=job.device,
             job=job,
-            warnings=self._doubts(linear, after, residual),
+            warnings=self._doubts(before, linear, after, residual),
         )
 
-    def _doubts(self, start: Metrics, end: Metrics, residual: float | None) -> list[str]:
-        """Return a sentence for each metric that is worse at the end than after the linear part."""
+    def _doubts(
+        self, before: Metrics, linear: Metrics, after: Metrics, residual: float | None
+    ) -> list[str]:
+        """Return a sentence for each metric that got worse, and for a rough field."""
         sentences = [
-            f"{name} is worse after refinement ({before:.3f} -> {after:.3f})"
-            for name, (before, after) in worse(start, end).items()
+            f"{name} is worse after refinement ({start:.3f} -> {end:.3f})"
+            for name, (start, end) in worse(linear, after).items()
         ]
+        sentences += [
+            f"{name} is worse than before any alignment ({start:.3f} -> {end:.3f})"
+            for name, (start, end) in worse(before, after).items()
+            if self.is_linear and name not in worse(linear, after)
+        ]
+        spread, squeezed = after["sd_log_jacobian"], after["det_below_0.1_percent"]
+        if (spread or 0.0) > ROUGH_SD or (squeezed or 0.0) > ROUGH_PERCENT:
+            sentences.append(
+                f"the field is rough: SD of ln det J {spread:.2f}, {squeezed:.2f} % of the voxels "
+                "are compressed below a tenth of their volume"
+            )
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
             sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
         return sentences

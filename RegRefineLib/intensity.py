@@ -58,6 +58,22 @@ def scaled(volume: Volume, intensity: str) -> Volume:
     return Volume(array, volume.geometry)
 
 
+def has_outliers(volume: Volume) -> bool:
+    """Whether 99.5 % of the voxels lie within a tenth of the range, as with a hot spot or metal.
+
+    Voxels of the lowest value, which is the background, do not count: a small object in an empty
+    volume is no outlier.
+    """
+    values = volume.array.ravel()
+    low, high = _extremes(values)
+    sample = _some(values)
+    shown = sample[sample > low]
+    if shown.size < 100 or not high > low:
+        return False
+    inner = np.percentile(shown, (0.25, 99.75))
+    return bool(inner[1] - inner[0] < 0.1 * (high - low))
+
+
 def choose_intensity(ranges: Sequence[str], fixed: Volume, moving: Volume) -> str:
     """Return the first of the ranges that fits both images; the last where none does.
 

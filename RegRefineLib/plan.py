@@ -16,7 +16,7 @@ from . import registry
 from .errors import RegRefineError
 from .geometry import DisplacementField, Geometry, Volume
 from .inference.load import split, wanted
-from .intensity import choose_intensity
+from .intensity import choose_intensity, has_outliers
 from .job import Extras, Job, Setting
 from .memory import device, free_bytes, is_out_of_memory
 from .memory_model import bytes_per_voxel
@@ -84,6 +84,14 @@ def plan(fixed: Volume, moving: Volume, job: Job, extras: Extras) -> Plan:
         ),
     }
     job, doubts = _as_trained(job, chosen, (fixed, moving), list(methods.values()))
+    if chosen is None and job.intensity == "minmax" and job.refinement == "pyramid":
+        few = [name for name, each in (("fixed", fixed), ("moving", moving)) if has_outliers(each)]
+        if few:
+            job = job.replaced(intensity="percentile")
+            doubts.append(
+                f"{' and '.join(few)} image: a few voxels take more than nine tenths of the range "
+                "of intensities; percentiles of it are used (intensity percentile)"
+            )
     job, shortage = fit_into_memory(job, fixed.geometry)
     conditions = Conditions(
         working_grid(fixed.geometry, job.working_spacing_mm or 0.0).shape,

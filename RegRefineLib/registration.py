@@ -21,6 +21,7 @@ from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
 from .intensity import scaled
 from .job import Extras, Job, Progress, Result
+from .linear.plausible import doubts
 from .linear.search import align
 from .live_metrics import Monitor
 from .pair import Pair, Refined, Report, ignore
@@ -119,6 +120,8 @@ class _Run:
                 report=self.monitor,
             )
         check_overlap(self.fixed.geometry, self.moving.geometry, matrix)
+        for sentence in doubts(matrix):
+            self.warn(sentence)
         return matrix
 
     def deformable(self, planned: Plan, matrix: FloatArray, extras: Extras) -> Result:
