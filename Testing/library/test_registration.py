@@ -199,8 +199,8 @@ def test_segmentations_steer_where_they_are_told_to_and_the_result_says_so():
     on, off = run(1.0), run(0.0)
     assert on.after["dice"]["mean"] > off.after["dice"]["mean"]
     assert on.after["folds_percent"] == 0
-    assert any("steered" in sentence for sentence in on.to_json()["warnings"])
-    assert not any("steered" in sentence for sentence in off.warnings)
+    assert any("segmentations guided" in sentence for sentence in on.to_json()["warnings"])
+    assert not any("segmentations guided" in sentence for sentence in off.warnings)
 
 
 def test_landmarks_pull_in_physical_space_where_they_are_told_to():
@@ -214,7 +214,7 @@ def test_landmarks_pull_in_physical_space_where_they_are_told_to():
         settings = {"levels": "2:30 1:30", "landmarks": strength}
         job = Job(affine="none", device="cpu", settings=settings)
         result = register(*grey, job, extras=extras)
-        assert any("pulled" in sentence for sentence in result.warnings) == (strength > 0)
+        assert any("landmarks guided" in sentence for sentence in result.warnings) == (strength > 0)
         return result.after["tre_mm"]
 
     assert missed(1.0) < 1.0
