@@ -39,6 +39,8 @@ METRICS = {
     "sdlogj": Metric("Learn2Reg's SD of log(det J + 3)"),
     "largest_mm": Metric("largest displacement", "mm", 1),
 }
+# metric -> 1 if more of it is better, -1 if less of it is
+DIRECTION = {name: metric.better for name, metric in METRICS.items() if metric.better}
 # the metrics by which a result is judged, and the change below which it counts as the same
 TOLERANCE = {"dice": 1e-3, "ncc": 1e-3, "tre_mm": 1e-2}
 # of those shown with a mark where they are worse, the changes that count

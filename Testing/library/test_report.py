@@ -51,7 +51,7 @@ def result() -> rr.Registration:
         image_on(GRID),
         affine="none",
         device="cpu",
-        levels="2:6 1:3",
+        levels="2:15 1:5",
         small_steps=0,
         fixed_labels=labels_on(GRID, lambda p: p + bend(p)),
         moving_labels=labels_on(GRID),
@@ -77,7 +77,7 @@ def test_it_says_what_was_done_and_how_it_went(page: Path, result: rr.Registrati
     text = page.read_text(encoding="utf-8")
     for words in (
         *("Better than the linear alignment by", "Where to look first", "per structure"),
-        *("Images were registered with RegRefine", "6 steps at 1/2 resolution", "sha256"),
+        *("Images were registered with RegRefine", "15 steps at 1/2 resolution", "sha256"),
         *("arXiv:2404.01249", "squared local correlation", "The worst of 2"),
         f"{result.raw.after['dice']['mean']:.3f}",
     ):
