@@ -18,12 +18,13 @@ COMMANDS = {
     "apply": "move a volume, labels or landmarks through a transform",
     "cohort": "register many scans, on all cores or on a cluster",
     "evaluate": "metrics of how well two label maps, images or landmark sets agree",
-    "list": "presets, backbones, refinements, similarities ... by name",
+    "list": "presets, starts, refinements, similarities ... by name, and their settings",
     "models": "list, fetch, verify and remove networks' weights",
     "pack": "make a file of training data ready for training",
     "train": "train a network, or go on with its training",
     "bench": "run RegRefine beside other tools on the same pairs and compare",
     "demo": "register a real pair and look at the result",
+    "doctor": "versions, device, threads, memory, folders, weights: for a report of a fault",
     "worker": "take jobs on standard input (used by Slicer)",
 }
 

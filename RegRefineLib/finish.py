@@ -19,8 +19,16 @@ from .judgement import worse
 from .metrics.report import Images, Landmarks
 from .metrics.report import report as metrics
 from .ops.folds import repair_folds
-from .ops.warp import inverse_error, invert, jacobian_determinant, resize, to_millimetres
+from .ops.warp import (
+    from_millimetres,
+    inverse_error,
+    invert,
+    jacobian_determinant,
+    resize,
+    to_millimetres,
+)
 from .pair import Refined
+from .prepare import field_at
 from .resample import resample
 
 Metrics = dict[str, Any]
@@ -55,6 +63,7 @@ class Finish:
         warped = self._image(field)
         labels = self._labels(field)
         before, linear = self._starting_metrics()
+        initial = self._initial_metrics(linear)
         after = self._metrics(field, warped, labels)
         return Result(
             field=field,
@@ -67,27 +76,31 @@ class Finish:
             before=before,
             affine_only=linear,
             after=after,
+            initial=initial,
             history=refined.history,
             seconds={},
             peak_memory_mb=0.0,
             versions=versions(),
             device=job.device,
             job=job,
-            warnings=self._doubts(before, linear, after, residual),
+            warnings=self._doubts(before, linear if initial is None else initial, after, residual),
         )
 
     def _doubts(
-        self, before: Metrics, linear: Metrics, after: Metrics, residual: float | None
+        self, before: Metrics, start: Metrics, after: Metrics, residual: float | None
     ) -> list[str]:
-        """Return a sentence for each metric that got worse, and for a rough field."""
+        """Return a sentence for each metric that got worse, and for a rough field.
+
+        The start is the given initial transform, or else the linear part.
+        """
         sentences = [
-            f"{name} is worse after refinement ({start:.3f} -> {end:.3f})"
-            for name, (start, end) in worse(linear, after).items()
+            f"{name} is worse after refinement ({first:.3f} -> {last:.3f})"
+            for name, (first, last) in worse(start, after).items()
         ]
         sentences += [
-            f"{name} is worse than before any alignment ({start:.3f} -> {end:.3f})"
-            for name, (start, end) in worse(before, after).items()
-            if self.is_linear and name not in worse(linear, after)
+            f"{name} is worse than before any alignment ({first:.3f} -> {last:.3f})"
+            for name, (first, last) in worse(before, after).items()
+            if self.is_linear and name not in worse(start, after)
         ]
         spread, squeezed = after["sd_log_jacobian"], after["det_below_0.1_percent"]
         if (spread or 0.0) > ROUGH_SD or (squeezed or 0.0) > ROUGH_PERCENT:
@@ -131,13 +144,7 @@ class Finish:
         sampled = gap[:: max(1, gap.numel() // 10**6)]
         residual = float(torch.quantile(sampled, 0.99)) * float(self.fixed.geometry.spacing.max())
         left = to_millimetres(back, self.fixed.geometry)
-        target, inverse = self.moving.geometry, np.linalg.inv(self.matrix)
-        parts = [
-            resample(Volume(left.vectors[..., c], left.geometry), target, inverse).array
-            for c in range(3)
-        ]
-        linear = DisplacementField.from_affine(inverse, target).vectors
-        return DisplacementField(np.stack(parts, axis=-1) + linear, target), residual
+        return _with_linear(left, np.linalg.inv(self.matrix), self.moving.geometry), residual
 
     def _jacobian(self, displacement: Tensor) -> Volume:
         """Return the determinant of the whole map per voxel: volume change, 1 for none."""
@@ -167,6 +174,14 @@ class Finish:
         moved = self._image(self.matrix)
         return before, self._metrics(affine, moved, self._labels(self.matrix))
 
+    def _initial_metrics(self, linear: Metrics) -> Metrics | None:
+        """Return the metrics of the given initial transform, None where none was given."""
+        given = self.extras.initial
+        if not isinstance(given, DisplacementField):
+            return None if given is None else linear
+        field = DisplacementField(field_at(given, self.fixed.geometry), self.fixed.geometry)
+        return self._metrics(field, self._image(field), self._labels(field))
+
     def _metrics(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Metrics:
         extras = self.extras
         points = None
@@ -181,6 +196,34 @@ class Finish:
             images=Images(self.fixed, image, extras.fixed_mask),
             points=points,
         )
+
+
+def inverse_field(
+    field: DisplacementField, linear: FloatArray, target: Geometry
+) -> DisplacementField:
+    """Return the map from moving to fixed points on the moving grid `target`.
+
+    Args:
+        field: the whole map x -> x + u(x), in mm.
+        linear: 4x4, its linear part A; what is inverted by iteration is A^-1(x + u(x)).
+    """
+    grid, back = field.geometry, np.linalg.inv(linear)
+    points = grid.points()
+    rest = (points + field.vectors) @ back[:3, :3].T + back[:3, 3] - points
+    displacement = from_millimetres(DisplacementField(rest.astype(np.float32), grid))
+    return _with_linear(to_millimetres(invert(displacement), grid), back, target)
+
+
+def _with_linear(
+    left: DisplacementField, inverse: FloatArray, target: Geometry
+) -> DisplacementField:
+    """Return `left`, a field on the fixed grid, after the 4x4 `inverse`, on the moving grid."""
+    parts = [
+        resample(Volume(left.vectors[..., c], left.geometry), target, inverse).array
+        for c in range(3)
+    ]
+    linear = DisplacementField.from_affine(inverse, target).vectors
+    return DisplacementField(np.stack(parts, axis=-1) + linear, target)
 
 
 def thinned_out(grid: Geometry) -> Geometry:

@@ -5,6 +5,7 @@ Standard library only, so that Slicer can load it without torch.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .geometry import DisplacementField, Volume
 
 PROTOCOL = 1
+RESULT_SCHEMA = 1  # of result.json (io/result.schema.json)
 Number = float | int
 Setting = str | float | int | bool | None
 
@@ -109,9 +111,10 @@ class Extras:
     """What may come with the two images, each optional.
 
     Attributes:
-        fixed_labels, moving_labels: integer label maps, for metrics, and to steer where told to.
+        fixed_labels, moving_labels: integer label maps, for metrics, and to guide the pyramid where
+            its setting `labels` says so.
         fixed_mask, moving_mask: images that are non-zero where the images are to be compared.
-        initial: the start: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
+        initial: the initial transform: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
         fixed_landmarks, moving_landmarks: (n, 3) corresponding points in RAS mm.
     """
 
@@ -171,9 +174,12 @@ class Result:
         affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
         warped: the moving image on the fixed grid; warped_labels likewise where labels were given.
         before, affine_only, after: metrics by name (metrics.report), each where it could be had.
+        initial: those of the given initial transform; None where none was given.
         history: one record per step of the refinement.
         seconds: wall time per stage.
         warnings: what was changed or looks wrong, in sentences.
+        provenance: where the result comes from (provenance.py): inputs, command, hardware,
+            references.
     """
 
     field: DisplacementField
@@ -193,15 +199,19 @@ class Result:
     device: str
     job: Job
     warnings: list[str]
+    initial: dict[str, Any] | None = None
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays, for result.json."""
         values = {
             "protocol": PROTOCOL,
+            "schema": RESULT_SCHEMA,
             "job": self.job.to_json(),
             "device": self.device,
             "affine_fixed_to_moving_ras": [[float(v) for v in row] for row in self.affine],
             "before": self.before,
+            "initial": self.initial,
             "affine_only": self.affine_only,
             "after": self.after,
             "inverse_error_mm": self.inverse_error_mm,
@@ -210,5 +220,6 @@ class Result:
             "peak_memory_mb": self.peak_memory_mb,
             "versions": self.versions,
             "warnings": self.warnings,
+            "provenance": self.provenance,
         }
         return finite(values)  # type: ignore[no-any-return]

@@ -5,6 +5,8 @@ Standard library only. `settings` are those of the preset's refinement.
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from .errors import unknown
@@ -136,3 +138,14 @@ def resolve(job: Job) -> Job:
             **job.start_settings,
         }
     return job.replaced(**filled)
+
+
+class _Presets(ModuleType):
+    """This module as the package's public function `presets()`, whose name it shares."""
+
+    def __call__(self) -> dict[str, str]:
+        """Return every preset's name with a line of help."""
+        return {name: preset.help for name, preset in PRESETS.items()}
+
+
+sys.modules[__name__].__class__ = _Presets

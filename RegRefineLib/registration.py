@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import memory, registry
+from . import memory, provenance, registry
 from .errors import Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
@@ -27,6 +27,8 @@ from .live_metrics import Monitor
 from .pair import Pair, Refined, Report, ignore
 from .plan import Plan, plan, smaller_job
 from .prepare import check_overlap, make_pair, on_image_grids
+from .settings import read_settings
+from .start_kept import better_of
 
 
 def register(
@@ -142,6 +144,11 @@ class _Run:
             seconds=self.seconds,
             peak_memory_mb=memory.peak_mb(job.device),
             warnings=self.warnings,
+            provenance={
+                "finished": provenance.now(),
+                "machine": provenance.machine(),
+                "references": provenance.references(job),
+            },
         )
 
     def _images(self, job: Job) -> tuple[Volume, Volume]:
@@ -161,6 +168,8 @@ class _Run:
             start = self._start(pair, planned)
         with self.stage("refine"):
             refined = self._refine(pair, start, planned)
+            if extras.initial is not None and not _guided(planned.job):
+                refined = better_of(pair, start, refined)
         self.monitor.watch(None)
         return refined
 
@@ -186,6 +195,13 @@ class _Run:
         refine: Callable[..., Refined] = registry.find("refinement", name)
         settings = _with_network(planned.job.settings, planned, "refinement")
         return refine(pair, start, settings, self.monitor)
+
+
+def _guided(job: Job) -> bool:
+    """Return whether labels or landmarks outweigh the images, so that those are no judges."""
+    kind = registry.settings_class("refinement", job.refinement or "none")
+    settings = read_settings(kind, job.settings)
+    return any(getattr(settings, name, 0) > 0 for name in ("labels", "landmarks"))
 
 
 def _with_network(settings: dict[str, Any], planned: Plan, method: str) -> dict[str, Any]:

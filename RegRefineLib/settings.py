@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .errors import RegRefineError, unknown
@@ -196,3 +198,28 @@ def _check(known: Setting, value: Any) -> None:
     too_low = (low is not None and value < low) or (above is not None and value <= above)
     if too_low or (high is not None and value > high):
         raise RegRefineError(f"setting {known.name}: {known.range} is needed, got {value:g}")
+
+
+class _PublicSettings(ModuleType):
+    """This module as the package's public function `settings()`, whose name it shares."""
+
+    def __call__(self, method: str | None = None) -> Any:
+        """Return the settings of a refinement or start: name, default, help, range.
+
+        Args:
+            method: its name, such as pyramid; None: of all, in a dict by name.
+
+        Raises:
+            RegRefineError: no such method; the message offers the nearest ones.
+        """
+        from .registry import REFINEMENTS, STARTS, settings_class
+
+        kinds = {name: "start" for name in STARTS} | {name: "refinement" for name in REFINEMENTS}
+        if method is None:
+            return {name: described(settings_class(kind, name)) for name, kind in kinds.items()}
+        if method not in kinds:
+            raise unknown("start or refinement", method, kinds)
+        return described(settings_class(kinds[method], method))
+
+
+sys.modules[__name__].__class__ = _PublicSettings

@@ -19,6 +19,7 @@ TESTS = sorted((ROOT / "Testing").rglob("*.py"))
 SLICER = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "mrml", "PythonQt"}
 WITHOUT_TORCH = (
     *("errors", "geometry", "job", "judgement", "memory_model", "presets", "registry", "settings"),
+    "time_model",
     *("refine.settings", "refine.pyramid.settings", "starts.settings"),
 )
 # what lies in no folder and may be used by every room: values, errors, the pair and its tools
@@ -45,17 +46,23 @@ ROOMS = {
     "weights": {"io", "networks"},
     "inference": {"networks", "ops", "weights"},
     "linear": {"losses", "ops", "prepare"},
+    "api": {"diagnosis", "finish", "interrupts", "io", "metrics", "plots", "progress_bar"}
+    | {"provenance"}
+    | {"registration", "report"},
     "starts": {"inference", "networks", "ops", "weights"},
     "refine": {"inference", "losses", "networks", "ops"},
     "plots": {"io", "metrics"},
+    "report": {"io", "metrics", "plots", "refine"},
     "worker": {"field_padding", "io", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
     "demo": {"io", "plots", "registration"},
     "cohort": {"io", "losses", "metrics", "ops", "plots", "registration"},
     "sequences": {"cohort", "io", "metrics", "ops", "registration"},
     "bench": {"io", "linear", "metrics", "plots", "registration", "weights"},
-    "commands": {"bench", "cohort", "demo", "inference", "io", "metrics", "registration"}
-    | {"sequences", "training", "weights", "worker"},
+    "commands": {"api", "bench", "demo", "diagnosis", "inference", "interrupts", "io", "metrics"}
+    | {"plan", "plots", "prepare", "progress_bar", "provenance", "registration", "report"}
+    | {"cohort", "sequences", "time_model", "training"}
+    | {"weights", "worker"},
 }
 # folder of the bridge -> toolkits and neighbours that it may know
 BRIDGE_ROOMS = {

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         bar.close()
     say()
-    show_table(table(done.stages))
+    show_table(table(done.stages, verdicts=True))
     seconds = ", ".join(f"{stage} {spent:.1f}" for stage, spent in done.seconds.items())
     say(f"\nseconds: {seconds}\n")
     for role, path in done.files.items():

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RegRefineError
-from ..job import AFFINES, DEVICES, INTENSITIES, Extras, Job
+from ..job import Job
 from ..presets import resolve
-from .terminal import Bar, Events, say, show_table, table
+from .job_options import add_method, job_of, threads_of
+from .terminal import Bar, Events, Quiet, Verbose, say, show_table, table
+
+if TYPE_CHECKING:
+    from ..api.run import Inputs
+    from ..job import Result
+
+# option -> the name in Extras of what it gives
+_GIVEN = {"init": "initial"} | {
+    f"{side}_{what}": f"{side}_{what}"
+    for side in ("fixed", "moving")
+    for what in ("labels", "mask", "landmarks")
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,158 +34,173 @@ def add(parser: argparse.ArgumentParser) -> None:
         "fixed", metavar="FIXED", help="the image that stays: a file or DICOM folder"
     )
     parser.add_argument("moving", metavar="MOVING", help="the image that is brought onto it")
-    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write to")
-    method = parser.add_argument_group("method")
-    method.add_argument("--preset", default="default", help="see `regrefine list presets`")
-    method.add_argument("--affine", choices=AFFINES, help="linear alignment beforehand")
-    method.add_argument(
-        "--start", "--backbone", help="where the field starts; see `regrefine list starts`"
-    )
-    method.add_argument(
-        "--refinement", "--refine", help="how it is refined; see `regrefine list refinements`"
-    )
-    method.add_argument("--network", help="for --start network; see `regrefine list networks`")
-    method.add_argument("--weights", help="weights file of the network, or a model's name")
-    method.add_argument("--steps", type=_whole, help="steps of the refinement")
-    method.add_argument("--intensity", choices=INTENSITIES, help="range that becomes 0..1")
-    method.add_argument("--spacing", type=_spacing, metavar="MM", help="working voxels; 0: fixed's")
-    method.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the refinement, or start.NAME=VALUE of the start",
-    )
-    method.add_argument("--device", default="auto", help=" | ".join(DEVICES))
-    method.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder to write to")
+    add_method(parser.add_argument_group("method"))
     given = parser.add_argument_group("what comes with the images")
     given.add_argument("--init", metavar="TRANSFORM", help="start from this transform's file")
     for name in ("fixed", "moving"):
         given.add_argument(
-            f"--{name}-labels", metavar="FILE", help="for metrics; with --set labels=1 they steer"
+            f"--{name}-labels", metavar="FILE", help="for metrics; with --set labels=1 a guide too"
         )
         given.add_argument(f"--{name}-mask", metavar="FILE", help="compare only where not zero")
         given.add_argument(
             f"--{name}-landmarks",
             metavar="FILE",
-            help="for the landmark error; with --set landmarks=1 they pull",
+            help="for the landmark error; with --set landmarks=1 a guide too",
         )
-    shown = parser.add_argument_group("output")
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_output(shown: Any) -> None:
     shown.add_argument("--inverse", action="store_true", help="write inverse.nrrd too")
     shown.add_argument("--jacobian", action="store_true", help="write jacobian.nii.gz too")
-    shown.add_argument("--events", action="store_true", help="JSON lines instead of a bar")
+    shown.add_argument("--picture", metavar="FILE.png", help="draw before and after")
+    shown.add_argument("--report", metavar="FILE.html", help="write a report, one page in one file")
+    shown.add_argument(
+        "--dry-run", action="store_true", help="read and check; say memory and seconds; run nothing"
+    )
+    shown.add_argument(
+        "--threads",
+        type=threads_of,
+        metavar="N",
+        help="(REGREFINE_THREADS, or what the process may)",
+    )
+    how = shown.add_mutually_exclusive_group()
+    how.add_argument("--events", action="store_true", help="JSON lines instead of a bar")
+    how.add_argument("--quiet", action="store_true", help="warnings and errors alone")
+    how.add_argument("--verbose", action="store_true", help="a line for every step")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Register, write the files and show the metrics."""
     job = job_of(arguments)
-    resolve(job)  # a wrong preset is told at once; what is filled in would look like a choice
-    from .. import memory
+    resolve(job)  # a wrong preset is an error at once; what is filled in would look like a choice
+    if not arguments.output and not arguments.dry_run:
+        raise RegRefineError("-o: name the folder to write to (or --dry-run)")
+    from .. import memory, threads
+    from ..api.run import read_inputs, with_inputs
+    from ..interrupts import stoppable
     from ..io import result_folder as outputs
-    from ..io import volumes as files
+    from ..provenance import command_line
     from ..registration import register
 
     memory.keep_freed_memory()
-    outputs.check_folder(Path(arguments.output))
-    fixed, moving = files.read_volume(arguments.fixed), files.read_volume(arguments.moving)
-    extras, label_map = _extras(arguments, fixed)
-    report = Events() if arguments.events else Bar()
+    _check_outputs(arguments)
+    given = {name: getattr(arguments, option) for option, name in _GIVEN.items()}
+    given = {name: path for name, path in given.items() if path is not None}
+    inputs = read_inputs(arguments.fixed, arguments.moving, given)
+    threads.use(arguments.threads, inputs.fixed.geometry.voxel_count)
+    if arguments.dry_run:
+        return _dry_run(inputs, job)
+    report = _reporter(arguments)
     try:
-        result = register(fixed, moving, job, report, extras)
+        with stoppable(report, lambda words: print_error(words)) as stopping:
+            result = register(inputs.fixed, inputs.moving, job, stopping, inputs.extras)
     finally:
         report.close()
-    written = outputs.write_result(result, Path(arguments.output), label_map)
+    result = with_inputs(
+        result, inputs, {"fixed": arguments.fixed, "moving": arguments.moving, **given}
+    )
+    command = command_line(["regrefine", *sys.argv[1:]])
+    result = replace(result, provenance={**result.provenance, "command": command})
+    written = outputs.write_result(result, Path(arguments.output), inputs.label_map)
+    written |= _pages(result, inputs, arguments)
+    _show(result, written, arguments)
+    return 0
+
+
+def print_error(words: str) -> None:
+    """Write a line to standard error, below what a bar may have left there."""
+    sys.stderr.write(f"\n{words}\n")
+
+
+def _reporter(arguments: argparse.Namespace) -> Any:
+    if arguments.events:
+        return Events()
+    if arguments.quiet:
+        return Quiet()
+    return Verbose() if arguments.verbose else Bar()
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse names that cannot be written to before the work that makes the files."""
+    from ..io import result_folder as outputs
+
+    if arguments.output:
+        outputs.check_folder(Path(arguments.output))
+    for option, ending in (("picture", ".png"), ("report", ".html")):
+        name = getattr(arguments, option)
+        if name is None:
+            continue
+        if Path(name).suffix.lower() != ending:
+            raise RegRefineError(f"--{option}: {name} must end in {ending}")
+        if Path(name).is_dir():
+            raise RegRefineError(f"--{option}: {name} is a folder; name a file in it")
+        outputs.check_folder(Path(name).absolute().parent)
+
+
+def _dry_run(inputs: Inputs, job: Job) -> int:
+    """Plan the run and say what it would do, with its memory and time where they are known."""
+    from ..memory_model import bytes_per_voxel
+    from ..plan import plan
+    from ..prepare import on_image_grids, working_grid
+    from ..time_model import seconds
+
+    extras, moved = on_image_grids(inputs.extras, inputs.fixed, inputs.moving)
+    planned = plan(inputs.fixed, inputs.moving, job, extras)
+    done, grid = planned.job, inputs.fixed.geometry
+    working = working_grid(grid, done.working_spacing_mm or 0.0)
+    say(f"method: {done.affine}, start {done.start}, refinement {done.refinement}")
+    for name, value in done.settings.items():
+        say(f"  {name} = {value}")
+    sizes = " x ".join(str(n) for n in working.shape[::-1])
+    spacing = " x ".join(f"{s:.3g}" for s in working.spacing)
+    say(f"working grid: {sizes} voxels (i, j, k) of {spacing} mm, on {done.device}")
+    needed = bytes_per_voxel(done)
+    memory = "not known" if needed is None else f"{_peak_gb(needed, working.voxel_count):.2f} GB"
+    say(f"memory: {memory}")
+    time = seconds(done, grid.voxel_count, working.voxel_count) if done.device == "cpu" else None
+    say("seconds on one core: " + ("not known" if time is None else f"{time:.0f}"))
+    for sentence in (*moved, *planned.warnings):
+        print_error(f"warning: {sentence}")
+    return 0
+
+
+def _peak_gb(needed: float, voxels: int) -> float:
+    """Return the process's peak in GB, with what its libraries take."""
+    import psutil
+
+    return (psutil.Process().memory_info().rss + needed * voxels) / 2**30
+
+
+def _pages(result: Result, inputs: Inputs, arguments: argparse.Namespace) -> dict[str, Path]:
+    """Write the picture and the report where they are asked for; return their paths by role."""
+    found = {}
+    if arguments.picture:
+        from ..plots import overview
+
+        found["picture"] = Path(arguments.picture)
+        shown = overview.of_result(result, inputs.fixed, inputs.moving, inputs.extras)
+        overview.overview(shown, found["picture"])
+    if arguments.report:
+        from ..report.page import write_report
+
+        found["report"] = Path(arguments.report)
+        write_report(result, inputs.fixed, inputs.moving, inputs.extras, found["report"])
+    return found
+
+
+def _show(result: Result, written: Mapping[str, Path], arguments: argparse.Namespace) -> None:
+    from ..judgement import stages
+
+    if arguments.quiet:
+        return
     if arguments.events:
         paths = {role: str(path) for role, path in written.items()}
         say(json.dumps({"event": "done", "files": paths, "seconds": result.seconds}))
-        return 0
-    stages = {"before": result.before, "affine": result.affine_only, "after": result.after}
-    show_table(table(stages))
+        return
+    show_table(table(stages(result), verdicts=True))
     seconds = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.seconds.items())
     say(f"\nseconds on {result.device}: {seconds}")
     for role, path in written.items():
         say(f"{role:20} {path}")
-    return 0
-
-
-def job_of(arguments: argparse.Namespace) -> Job:
-    """Return the job that the arguments describe.
-
-    Raises:
-        RegRefineError: a setting that is not NAME=VALUE, or a value out of range.
-    """
-    settings: dict[str, Any] = {}
-    start: dict[str, Any] = {}
-    for word in arguments.set:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise RegRefineError(f"--set: NAME=VALUE is needed, got {word!r}")
-        if name.startswith("start."):
-            start[name.removeprefix("start.")] = value
-        else:
-            settings[name] = value
-    if arguments.steps is not None:
-        settings["steps"] = arguments.steps
-    if arguments.network or arguments.weights:
-        start |= {"network": arguments.network or "", "weights": arguments.weights or ""}
-        arguments.start = arguments.start or "network"
-    return Job(
-        preset=arguments.preset,
-        affine=arguments.affine,
-        start=arguments.start,
-        refinement=arguments.refinement,
-        intensity=arguments.intensity,
-        working_spacing_mm=arguments.spacing,
-        settings=settings,
-        start_settings={name: value for name, value in start.items() if value != ""},
-        device=arguments.device,
-        seed=arguments.seed,
-        inverse=arguments.inverse,
-        jacobian=arguments.jacobian,
-    )
-
-
-def _extras(arguments: argparse.Namespace, fixed: Any) -> tuple[Extras, Any]:
-    from ..io import landmarks, transforms
-    from ..io import volumes as files
-
-    def labels(path: str | None) -> Any:
-        return None if path is None else files.read_labels(path)
-
-    def points(path: str | None) -> Any:
-        return None if path is None else landmarks.read_landmarks(path)[1]
-
-    if bool(arguments.fixed_labels) != bool(arguments.moving_labels):
-        raise RegRefineError("labels: give both --fixed-labels and --moving-labels, or neither")
-    if bool(arguments.fixed_landmarks) != bool(arguments.moving_landmarks):
-        raise RegRefineError("landmarks: give both --fixed-landmarks and --moving-landmarks")
-    fixed_labels, moving_labels = labels(arguments.fixed_labels), labels(arguments.moving_labels)
-    fixed_mask, moving_mask = labels(arguments.fixed_mask), labels(arguments.moving_mask)
-    initial = arguments.init and transforms.read_transform(arguments.init, fixed.geometry)
-    extras = Extras(
-        fixed_labels=fixed_labels and fixed_labels.volume,
-        moving_labels=moving_labels and moving_labels.volume,
-        fixed_mask=fixed_mask and fixed_mask.volume,
-        moving_mask=moving_mask and moving_mask.volume,
-        initial=initial if arguments.init else None,
-        fixed_landmarks=points(arguments.fixed_landmarks),
-        moving_landmarks=points(arguments.moving_landmarks),
-    )
-    return extras, moving_labels
-
-
-def _whole(text: str) -> int:
-    number = int(text) if text.isdigit() else -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 on is needed, got {text!r}")
-    return number
-
-
-def _spacing(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e3:
-        raise argparse.ArgumentTypeError(f"millimetres are needed, got {text!r}")
-    return number

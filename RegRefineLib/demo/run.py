@@ -11,6 +11,7 @@ from ..io.paths import PathLike
 from ..io.result_folder import write_result
 from ..io.volumes import LabelMap
 from ..job import Extras, Job
+from ..judgement import stages
 from ..pair import Report, ignore
 from ..plots import overview as pictures
 from . import pairs
@@ -88,5 +89,4 @@ def run(
     files |= {"overview": folder / "overview.png", "history": folder / "history.png"}
     pictures.overview(shown, files["overview"])
     pictures.history(result.history, files["history"])
-    stages = {"before": result.before, "affine": result.affine_only, "after": result.after}
-    return Demo(stages, files, result.seconds, pair.sources)
+    return Demo(stages(result), files, result.seconds, pair.sources)

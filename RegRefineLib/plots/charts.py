@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 PAPER, INK, FAINT = "#14171c", "#e8eaed", "#8b929c"
-STAGE_COLOURS = {"before": "#5c6470", "affine": "#7aa6d8", "after": "#ffb454"}
+STAGE_COLOURS = {"before": "#5c6470", "initial": "#7aa6d8", "affine": "#7aa6d8", "after": "#ffb454"}
 
 
 def plain(axis: Axes, name: str) -> None:

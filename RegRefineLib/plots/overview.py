@@ -18,6 +18,7 @@ from ..geometry import DisplacementField, FloatArray, Volume
 from ..io.paths import PathLike, written_aside
 from ..job import Extras, Result
 from ..judgement import single_value
+from ..judgement import stages as stages_of
 from ..resample import resample
 from . import charts, panels
 from .slices import Plane, planes, telling_voxel
@@ -25,11 +26,11 @@ from .slices import Plane, planes, telling_voxel
 MOST_BARS = 28
 HEADS = (
     "fixed",
-    "moving, affine only",
+    "moving, at the start",
     "moving, registered",
-    "overlay, affine only",
+    "overlay, at the start",
     "overlay, registered",
-    "volume change (green: folds)",
+    "volume change (magenta: folds)",
 )
 
 
@@ -79,15 +80,16 @@ def of_result(result: Result, fixed: Volume, moving: Volume, extras: Extras) -> 
     """Return what there is to show of a result; names, window and title are left to the caller."""
     grid, labels = fixed.geometry, extras.moving_labels
     outside = float(moving.array.min())
-    stages = {"before": result.before, "affine": result.affine_only, "after": result.after}
+    stages = stages_of(result)
+    start = result.affine if extras.initial is None else extras.initial
     return Comparison(
         fixed,
-        resample(moving, grid, result.affine, outside=outside),
+        resample(moving, grid, start, outside=outside),
         resample(moving, grid, result.field, outside=outside),
         result.field,
         result.affine,
         extras.fixed_labels,
-        None if labels is None else resample(labels, grid, result.affine, "nearest"),
+        None if labels is None else resample(labels, grid, start, "nearest"),
         result.warped_labels,
         dice={
             stage: {int(label): v for label, v in metrics["dice"].items() if label != "mean"}

@@ -16,7 +16,8 @@ from .charts import FAINT, INK, PAPER
 from .slices import Plane
 
 GRID_MM = 12.0
-FOLD = "#39ff14"
+# volume: blue squeezed, red stretched; magenta where the mapping folds
+FOLD = "#ff00ff"
 Window = tuple[float, float]
 
 

@@ -14,7 +14,7 @@ EXPECTED = {
     r"is not there; set REGREFINE_(DATA|GOLDEN)": "scans and numbers outside the project",
     r"holds no golden files": "the same",
     r"is not installed in REGREFINE_PEERS": "other tools, for comparison alone",
-    r"could not import '(ants|h5py)'": "optional extras (syn, h5)",
+    r"could not import '(ants|h5py|itk)'": "optional extras (syn, h5)",
     r"^(root may write|this user may write everywhere)": "root ignores permissions",
     r"folders have no such mode there|no file size limit there|needs POSIX": "Windows",
     r"no small file system can be mounted here|no /dev/full here": "rights of the machine",
@@ -23,6 +23,7 @@ EXPECTED = {
     r"not a git checkout": "an unpacked archive",
     r"ITK writes no composites to \.mat|plain NIfTI has no checksum": "no such combination",
     r"the centre of mass of an inverted image": "no such combination",
+    r"no Chromium on this machine": "optional, for the report's test in a browser",
     r"no CUDA|no GPU|cuda is not": "machines without a GPU",
 }
 ON = {"1", "true", "yes", "on"}

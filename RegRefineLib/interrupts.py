@@ -1,0 +1,52 @@
+"""Ctrl-C during a run: the first keeps the best field so far, the second drops the run.
+
+For the command line and for scripts; the panel has buttons.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from .errors import Stopped
+from .job import Progress
+from .pair import Report
+
+MESSAGE = "stopping; the best field so far will be kept (Ctrl-C again drops the run)"
+
+
+@contextmanager
+def stoppable(report: Report, say: Callable[[str], None] = lambda _: None) -> Iterator[Report]:
+    """Give a report callback that raises Stopped after a Ctrl-C; the second is Python's own.
+
+    Signals reach the main thread alone: elsewhere the callback is given as it is. What handled the
+    signal before does so again afterwards.
+
+    Args:
+        say: gets MESSAGE when the first one comes.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or usual is not signal.default_int_handler:
+        yield report
+        return
+    asked = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, usual)
+        say(MESSAGE)
+
+    def reporting(progress: Progress) -> None:
+        report(progress)
+        if asked.is_set():
+            raise Stopped
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield reporting
+    finally:
+        signal.signal(signal.SIGINT, usual)
