@@ -48,7 +48,7 @@ ROOMS = {
     "starts": {"inference", "networks", "ops", "weights"},
     "refine": {"inference", "losses", "networks", "ops"},
     "plots": {"io", "metrics"},
-    "worker": {"field_padding", "io", "registration", "weights"},
+    "worker": {"field_padding", "field_thinning", "io", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
     "demo": {"io", "plots", "registration"},
     "cohort": {"io", "losses", "metrics", "ops", "plots", "registration"},
