@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import __version__
@@ -25,6 +27,20 @@ from .resample import resample
 
 Metrics = dict[str, Any]
 FEW = 6  # voxels along an axis: two are left when the metrics cut two off each face
+
+
+class Warped(NamedTuple):
+    """The moving image on the fixed grid, and where it has voxels of its own (None: everywhere)."""
+
+    volume: Volume
+    inside: NDArray[np.bool_] | None
+
+    def overlap(self, mask: Volume | None) -> Volume | None:
+        """Return where the images can be compared: within the mask and both images; None: all."""
+        if self.inside is None:
+            return mask
+        both = self.inside if mask is None else self.inside & (mask.array != 0)
+        return Volume(both.astype(np.uint8), self.volume.geometry)
 
 
 class Finish:
@@ -59,7 +75,7 @@ class Finish:
             affine=self.matrix,
             inverse=inverse,
             inverse_error_mm=residual,
-            warped=warped,
+            warped=warped.volume,
             warped_labels=labels,
             jacobian=self._jacobian(displacement) if job.jacobian else None,
             before=before,
@@ -81,7 +97,8 @@ class Finish:
             for name, (before, after) in worse(start, end).items()
         ]
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
-            sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
+            where = "where the field folds" if end.get("folds_percent") else "in a few places"
+            sentences.append(f"the inverse misses by up to {residual:.2f} mm {where}")
         return sentences
 
     def _on_fixed_grid(self, displacement: Tensor) -> Tensor:
@@ -130,10 +147,14 @@ class Finish:
         scale = np.float32(np.linalg.det(self.matrix[:3, :3]))
         return Volume(determinant * scale, self.fixed.geometry)
 
-    def _image(self, mapping: DisplacementField | FloatArray | None) -> Volume:
+    def _image(self, mapping: DisplacementField | FloatArray | None) -> Warped:
         """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
-        lowest = float(self.moving.array.min())
-        return resample(self.moving, self.fixed.geometry, mapping, outside=lowest)
+        moved = resample(self.moving, self.fixed.geometry, mapping, outside=math.nan)
+        outside = np.isnan(moved.array)
+        if not outside.any():
+            return Warped(moved, None)
+        array = np.where(outside, moved.array.dtype.type(self.moving.array.min()), moved.array)
+        return Warped(Volume(array, moved.geometry), ~outside)
 
     def _labels(self, mapping: DisplacementField | FloatArray | None) -> Volume | None:
         labels = self.extras.moving_labels
@@ -152,7 +173,7 @@ class Finish:
         moved = self._image(self.matrix)
         return before, self._metrics(affine, moved, self._labels(self.matrix))
 
-    def _metrics(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Metrics:
+    def _metrics(self, field: DisplacementField, image: Warped, labels: Volume | None) -> Metrics:
         extras = self.extras
         points = None
         if extras.fixed_landmarks is not None and extras.moving_landmarks is not None:
@@ -163,7 +184,7 @@ class Finish:
             labels if both else None,
             field,
             moving_labels=extras.moving_labels if both else None,
-            images=Images(self.fixed, image, extras.fixed_mask),
+            images=Images(self.fixed, image.volume, image.overlap(extras.fixed_mask)),
             points=points,
         )
 
