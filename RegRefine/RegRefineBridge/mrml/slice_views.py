@@ -81,11 +81,6 @@ class Views:
             self.leave()
         return gone
 
-    def blend(self, opacity: float) -> None:
-        """Show the front volume with this opacity, 0 to 1."""
-        for composite in self._composites():
-            composite.SetForegroundOpacity(opacity)
-
     def show(
         self,
         mode: str,
