@@ -99,7 +99,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         self.logic = RegRefineLogic()
         presenter = self.logic.presenter
         self.panel = Panel(self.ui, qt)
-        views = Views(slicer.mrmlScene, newTimer)
+        views = Views(slicer.mrmlScene, newTimer, slicer.util.resetSliceViews)
         self.results = ResultsSection(self.ui, self.panel, qt, presenter, views)
         self.method = MethodSection(
             self.ui, qt, self.panel, lambda: self._parameterNode, self.settle

@@ -17,7 +17,7 @@ Margin = tuple[int, int, int]
 STEEPEST_SLOPE = 2.0 / 3.0
 LARGEST_GRADIENT = 0.5
 LARGEST_GROWTH = 4.0
-SMALL_GRID_VOXELS = 16_000_000
+SMALL_GRID_VOXELS = 1_000_000
 
 
 class GridAndMatrix(NamedTuple):

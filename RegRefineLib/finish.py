@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import __version__
@@ -35,6 +37,20 @@ Metrics = dict[str, Any]
 # SD of ln det J and % of voxels below a tenth of their volume from which on a field is called rough
 ROUGH_SD, ROUGH_PERCENT = 0.6, 0.5
 FEW = 6  # voxels along an axis: two are left when the metrics cut two off each face
+
+
+class Warped(NamedTuple):
+    """The moving image on the fixed grid, and where it has voxels of its own (None: everywhere)."""
+
+    volume: Volume
+    inside: NDArray[np.bool_] | None
+
+    def overlap(self, mask: Volume | None) -> Volume | None:
+        """Return where the images can be compared: within the mask and both images; None: all."""
+        if self.inside is None:
+            return mask
+        both = self.inside if mask is None else self.inside & (mask.array != 0)
+        return Volume(both.astype(np.uint8), self.volume.geometry)
 
 
 class Finish:
@@ -70,7 +86,7 @@ class Finish:
             affine=self.matrix,
             inverse=inverse,
             inverse_error_mm=residual,
-            warped=warped,
+            warped=warped.volume,
             warped_labels=labels,
             jacobian=self._jacobian(displacement) if job.jacobian else None,
             before=before,
@@ -109,7 +125,8 @@ class Finish:
                 "are compressed below a tenth of their volume"
             )
         if residual is not None and residual > 0.5 * float(self.fixed.geometry.spacing.min()):
-            sentences.append(f"the inverse misses by up to {residual:.2f} mm where the field folds")
+            where = "where the field folds" if after.get("folds_percent") else "in a few places"
+            sentences.append(f"the inverse misses by up to {residual:.2f} mm {where}")
         return sentences
 
     def _on_fixed_grid(self, displacement: Tensor) -> Tensor:
@@ -152,10 +169,14 @@ class Finish:
         scale = np.float32(np.linalg.det(self.matrix[:3, :3]))
         return Volume(determinant * scale, self.fixed.geometry)
 
-    def _image(self, mapping: DisplacementField | FloatArray | None) -> Volume:
+    def _image(self, mapping: DisplacementField | FloatArray | None) -> Warped:
         """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
-        lowest = float(self.moving.array.min())
-        return resample(self.moving, self.fixed.geometry, mapping, outside=lowest)
+        moved = resample(self.moving, self.fixed.geometry, mapping, outside=math.nan)
+        outside = np.isnan(moved.array)
+        if not outside.any():
+            return Warped(moved, None)
+        array = np.where(outside, moved.array.dtype.type(self.moving.array.min()), moved.array)
+        return Warped(Volume(array, moved.geometry), ~outside)
 
     def _labels(self, mapping: DisplacementField | FloatArray | None) -> Volume | None:
         labels = self.extras.moving_labels
@@ -182,7 +203,7 @@ class Finish:
         field = DisplacementField(field_at(given, self.fixed.geometry), self.fixed.geometry)
         return self._metrics(field, self._image(field), self._labels(field))
 
-    def _metrics(self, field: DisplacementField, image: Volume, labels: Volume | None) -> Metrics:
+    def _metrics(self, field: DisplacementField, image: Warped, labels: Volume | None) -> Metrics:
         extras = self.extras
         points = None
         if extras.fixed_landmarks is not None and extras.moving_landmarks is not None:
@@ -193,7 +214,7 @@ class Finish:
             labels if both else None,
             field,
             moving_labels=extras.moving_labels if both else None,
-            images=Images(self.fixed, image, extras.fixed_mask),
+            images=Images(self.fixed, image.volume, image.overlap(extras.fixed_mask)),
             points=points,
         )
 

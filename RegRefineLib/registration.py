@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import memory, provenance, registry
+from .best_so_far import best_so_far
 from .errors import Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
@@ -190,11 +191,12 @@ class _Run:
 
     def _refine(self, pair: Pair, start: Tensor, planned: Plan) -> Refined:
         if self.monitor.stopped:
-            return Refined(start, stopped_because="stopped by the user")
+            return best_so_far(pair, start, Refined(start, stopped_because="stopped by the user"))
         name = planned.job.refinement or "none"
         refine: Callable[..., Refined] = registry.find("refinement", name)
         settings = _with_network(planned.job.settings, planned, "refinement")
-        return refine(pair, start, settings, self.monitor)
+        refined = refine(pair, start, settings, self.monitor)
+        return best_so_far(pair, start, refined) if self.monitor.stopped else refined
 
 
 def _guided(job: Job) -> bool:

@@ -40,13 +40,11 @@ class Handling:
         moving_to_world: 4x4 from the moving node's own coordinates to the world; None: the same.
         lengths: whether the displacement's lengths are wanted as a volume.
         fetch: names of the models that are to be downloaded first, to which the user has agreed.
-        preview: whether the present estimate is wanted on the way (preview.py).
     """
 
     moving_to_world: FloatArray | None = None
     lengths: bool = False
     fetch: tuple[str, ...] = ()
-    preview: bool = False
 
 
 class Task(NamedTuple):
@@ -114,7 +112,7 @@ def read_job(folder: Path) -> Task:
         extras["initial"] = _load_initial(folder, record["initial"])
         given = record["handling"]
         place, fetch = _array(given["moving_to_world"]), tuple(given["fetch"])
-        handling = Handling(place, given["lengths"], fetch, bool(given.get("preview")))
+        handling = Handling(place, given["lengths"], fetch)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(folder, error) from error
     return Task(fixed, moving, Job.from_json(record["job"]), Extras(**extras), handling)

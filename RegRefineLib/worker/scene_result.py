@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..field_padding import GridAndMatrix, everywhere
+from ..field_thinning import TOLERANCE_VOXELS, thinned
 from ..geometry import (
     DisplacementField,
     FloatArray,
@@ -47,18 +48,22 @@ class Ready:
 
 
 def prepared(
-    result: Result, moving_to_world: FloatArray | None = None, lengths: bool = False
+    result: Result,
+    moving_to_world: FloatArray | None = None,
+    lengths: bool = False,
+    tolerance_voxels: float = TOLERANCE_VOXELS,
 ) -> Ready:
     """Return a result with its arrays as nodes hold them.
 
     Args:
+        tolerance_voxels: how far the stored mapping may be off (field_thinning.py); 0: exact.
         moving_to_world: 4x4 from the moving node's own coordinates to the world; None for none.
         lengths: whether the displacement's lengths are wanted.
     """
     place = np.eye(4) if moving_to_world is None else np.asarray(moving_to_world)
     labels, values = _narrowed(result.warped_labels)
     return Ready(
-        transform=forward(result.field, result.affine, place),
+        transform=forward(thinned(result.field, tolerance_voxels), result.affine, place),
         affine=np.asarray(result.affine),
         warped=result.warped,
         warped_labels=labels,
@@ -86,6 +91,8 @@ def forward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> 
 
 def field_of(ready: Ready, moving_to_world: FloatArray | None = None) -> DisplacementField:
     """Return a result's whole mapping as a field on the fixed grid: world to world, in mm.
+
+    It is as exact as `prepared` was told to be.
 
     Args:
         moving_to_world: the 4x4 that `prepared` was given.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from RegRefineBridge.mrml.slice_views import MODES, Views, checkerboard, difference
+from RegRefineBridge.mrml.slice_views import GRID_MODE, MODES, Views, checkerboard, difference
 from support.mrml import addVolume, grid, newScene, slicer
 
 from RegRefineLib.geometry import Volume
@@ -135,3 +135,80 @@ def test_the_difference_of_equal_volumes_is_zero_and_needs_one_grid(world):
     assert np.abs(difference(ramp, brighter).array).max() <= 1
     with pytest.raises(ValueError, match="another grid"):
         difference(ramp, Volume(ramp.array, grid((8, 10, 12))))
+
+
+def addSegments(world, name):
+    node = world.mrml.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def looks(node):
+    display = node.GetDisplayNode()
+    return bool(display.GetVisibility()), bool(display.GetVisibility2DFill())
+
+
+def test_segmentations_are_outlines_of_what_is_shown_and_get_their_look_back(world):
+    fixed, moving, warped = (addSegments(world, name) for name in ("f", "m", "w"))
+    nodes = {**world.nodes, "warpedSegmentation": warped}
+    warped.GetDisplayNode().SetVisibility2DFill(False)
+    before = [looks(node) for node in (fixed, moving, warped)]
+    for mode in ("after", "jacobian", "checkerboard", "difference", "flicker"):
+        world.views.show(mode, world.fixed, world.moving, nodes, (fixed, moving))
+        assert looks(fixed) == looks(warped) == (True, False)
+        assert looks(moving)[0] is False
+    world.views.show("before", world.fixed, world.moving, nodes, (fixed, moving))
+    assert looks(moving) == (True, False)
+    assert looks(warped)[0] is False
+    world.views.leave()
+    assert [looks(node) for node in (fixed, moving, warped)] == before
+
+
+def test_a_mode_whose_volume_was_removed_is_left(world):
+    world.show("after")
+    assert not world.views.leaveIfGone(world.fixed, world.moving, world.nodes)
+    world.mrml.RemoveNode(world.nodes["warpedVolume"])
+    assert world.views.leaveIfGone(world.fixed, world.moving, world.nodes)
+    assert world.views.mode == ""
+
+
+def test_the_views_are_fitted_once_for_a_pair(world):
+    fitted = []
+    views = Views(world.mrml, None, lambda: fitted.append(1))
+    views.show("before", world.fixed, world.moving, world.nodes)
+    views.show("after", world.fixed, world.moving, world.nodes)
+    assert len(fitted) == 1
+    other = addVolume(world.mrml, Volume(np.zeros(GRID.shape), GRID), "other")
+    views.show("before", other, world.moving, world.nodes)
+    assert len(fitted) == 2
+
+
+def test_the_grid_that_the_transform_bends_is_shown_and_hidden_again(world):
+    transform = world.mrml.AddNewNodeByClass("vtkMRMLTransformNode", "t")
+    nodes = {**world.nodes, "transform": transform}
+    assert GRID_MODE in world.views.available(world.fixed, world.moving, nodes)
+    world.views.show(GRID_MODE, world.fixed, world.moving, nodes)
+    display = transform.GetDisplayNode()
+    assert display.GetVisibility()
+    assert display.GetVisibility2D()
+    assert display.GetVisualizationMode() == display.VIS_MODE_GRID
+    world.views.leave()
+    assert not display.GetVisibility2D()
+
+
+def test_the_colours_of_the_jacobian_have_a_legend_while_it_is_shown(world):
+    world.mrml.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    volume = world.nodes["jacobian"]
+    volume.CreateDefaultDisplayNodes()
+    world.show("jacobian")
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
+    assert legend.GetVisibility()
+    assert "blue squeezed" in legend.GetTitleText()
+    world.show("after")
+    assert not legend.GetVisibility()
+
+
+def test_the_blend_is_set_in_all_views(world):
+    world.show("after")
+    world.views.blend(0.25)
+    assert world.shown()[2] == 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -23,7 +24,7 @@ class Balanced(HTMLParser):
         self.open, self.text = [], ""
 
     def handle_starttag(self, tag, attrs):
-        if tag != "meta":
+        if tag not in ("meta", "img"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -53,7 +54,17 @@ def test_the_page_has_figures_settings_warnings_and_versions(run):
     parser = Balanced()
     parser.feed(page(run, {2: "left ventricle"}))
     assert parser.open == []
-    for expected in ("<mine>", "left ventricle", "0.6", "0.8", '"steps": 7', "2.13.0", "& more"):
+    for expected in (
+        "<mine>",
+        "left ventricle",
+        "0.600",
+        "0.800",
+        "b to a",
+        "better",
+        '"steps": 7',
+        "2.13.0",
+        "& more",
+    ):
         assert expected in parser.text
 
 
@@ -67,3 +78,10 @@ def test_reports_are_written_as_page_or_json(run, tmp_path):
 def test_a_report_that_cannot_be_written_is_said(run, tmp_path):
     with pytest.raises(RegRefineError, match="cannot be written"):
         saveReport(run, tmp_path / "no" / "report.html")
+
+
+def test_the_page_has_the_date_the_picture_and_what_got_worse(run):
+    text = page(run, {}, b"\x89PNG")
+    assert time.strftime("%Y-%m-%d") in text
+    assert "src='data:image/png;base64,iVBORw=='" in text
+    assert "Worse than the start" not in text

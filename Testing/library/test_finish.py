@@ -59,3 +59,25 @@ def test_few_voxels_tell_all_of_a_linear_map(seed, shape):
     assert few["folds_percent"] == whole["folds_percent"]
     assert few["largest_mm"] == pytest.approx(whole["largest_mm"], rel=1e-5)
     assert few["sdlogj"] == pytest.approx(whole["sdlogj"], abs=1e-4)
+
+
+def test_correlation_counts_where_both_images_are_alone():
+    """What lies outside the moving scan is no zero to be compared with."""
+    grid = Geometry((20, 20, 20), np.eye(4))
+    image = np.random.default_rng(0).random(grid.shape, np.float32) + 5.0
+    moving = Volume(image[:12], Geometry((12, 20, 20), np.eye(4)))
+    finish = Finish(Volume(image, grid), moving, np.eye(4), Extras())
+    result = finish.result(Refined(torch.zeros((1, 3, *grid.shape))), Job())
+    assert result.after["ncc"] == pytest.approx(1.0, abs=1e-6)
+    assert not np.isnan(result.warped.array).any()
+    np.testing.assert_allclose(result.warped.array[13:], image[:12].min())
+    upper = np.zeros(grid.shape, np.uint8)
+    upper[8:] = 1
+    masked = Finish(
+        Volume(np.where(upper, image, -image), grid),
+        moving,
+        np.eye(4),
+        Extras(fixed_mask=Volume(upper, grid)),
+    )
+    ncc = masked.result(Refined(torch.zeros((1, 3, *grid.shape))), Job()).after["ncc"]
+    assert ncc == pytest.approx(1.0, abs=1e-6)

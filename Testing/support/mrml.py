@@ -121,7 +121,7 @@ def gridOf(field: DisplacementField):
 def loadedFor(result, movingNode=None):
     """A result as the worker prepares it for a moving node, in VTK's memory."""
     place = None if movingNode is None else matrixToWorld(movingNode)
-    return finished(load(prepared(result, place, lengths=True)))
+    return finished(load(prepared(result, place, lengths=True, tolerance_voxels=0.0)))
 
 
 def setTransform(node, field, linear=None, movingNode=None):

@@ -2,7 +2,8 @@
 
 Sets the layers of all slice views through their composite nodes. Checkerboard and difference are
 volumes of their own on the fixed grid, made when they are asked for, kept out of lists and of saved
-scenes, and removed by `leave`, which also gives the views back what they showed.
+scenes, and removed by `leave`, which also gives the views back what they showed. Segmentations are
+outlines meanwhile, and only those that belong to what is shown (view_looks.py).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from RegRefineLib.geometry import Volume
 
 from .transforms import Node, toVtkMatrix
+from .view_looks import Looks
 from .volumes import volumeFromNode
 
 MODES = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
+GRID_MODE = "grid"  # a further mode: lines that the transform bends, over the warped volume
 SQUARE_MM = 20.0
 FLICKER_MS = 600
 
@@ -39,12 +42,20 @@ class Views:
 
     Args:
         newTimer: takes a function and milliseconds and returns a Timer; None: flicker stands still.
+        fit: fits the slice views to what they show (slicer.util.resetSliceViews); called when a
+            pair is shown for the first time.
     """
 
     def __init__(
-        self, scene: Any, newTimer: Callable[[Callable[[], None], int], Timer] | None = None
+        self,
+        scene: Any,
+        newTimer: Callable[[Callable[[], None], int], Timer] | None = None,
+        fit: Callable[[], object] | None = None,
     ) -> None:
         self.mode = ""
+        self._fit = fit
+        self._fitted: Node = None
+        self._looks = Looks()
         self._scene = scene
         self._helpers: dict[str, Node] = {}
         self._former: dict[str, tuple[Any, ...]] = {}
@@ -59,10 +70,29 @@ class Views:
             modes |= {"after", "checkerboard", "flicker", "difference"}
         if _isHere(fixed) and _isHere(nodes.get("jacobian")):
             modes.add("jacobian")
+        if _isHere(fixed) and _isHere(nodes.get("transform")):
+            modes.add(GRID_MODE)
         return modes
 
-    def show(self, mode: str, fixed: Node, moving: Node, nodes: Mapping[str, Node]) -> None:
+    def leaveIfGone(self, fixed: Node, moving: Node, nodes: Mapping[str, Node]) -> bool:
+        """Leave a mode whose nodes were removed; return whether that was so."""
+        gone = bool(self.mode) and self.mode not in self.available(fixed, moving, nodes)
+        if gone:
+            self.leave()
+        return gone
+
+    def show(
+        self,
+        mode: str,
+        fixed: Node,
+        moving: Node,
+        nodes: Mapping[str, Node],
+        segmentations: tuple[Node, Node] = (None, None),
+    ) -> None:
         """Show a mode in all slice views.
+
+        Args:
+            segmentations: of the fixed and of the moving volume, as they were given.
 
         Raises:
             ValueError: the mode cannot be shown of these nodes.
@@ -70,8 +100,22 @@ class Views:
         if mode not in self.available(fixed, moving, nodes):
             raise ValueError(f"{mode}: the nodes for it are not there")
         self._stopFlicker()
+        self._looks.restore()
         self._remember()
         self.mode = mode
+        self._outline(mode, segmentations, nodes.get("warpedSegmentation"))
+        self._setMode(mode, fixed, moving, nodes)
+        if self._fit is not None and self._fitted is not fixed:
+            self._fitted = fixed
+            self._fit()
+
+    def _outline(self, mode: str, segmentations: tuple[Node, Node], warped: Node) -> None:
+        """Show the outlines that belong to what is shown; hide those of the other position."""
+        ofFixed, ofMoving = segmentations
+        here, gone = (ofMoving, warped) if mode == "before" else (warped, ofMoving)
+        self._looks.outline((ofFixed, here), (gone,))
+
+    def _setMode(self, mode: str, fixed: Node, moving: Node, nodes: Mapping[str, Node]) -> None:
         if mode in ("checkerboard", "difference"):
             helper = self._helper(mode, fixed, nodes["warpedVolume"])
             self._setLayers(helper, None, 0.0)
@@ -79,7 +123,11 @@ class Views:
         front = {"before": moving, "jacobian": nodes.get("jacobian")}.get(
             mode, nodes.get("warpedVolume")
         )
-        self._setLayers(fixed, front, 0.5)
+        self._setLayers(fixed, front if _isHere(front) else None, 0.5)
+        if mode == "jacobian":
+            self._looks.showLegend(nodes["jacobian"])
+        if mode == GRID_MODE:
+            self._looks.showGrid(nodes["transform"], fixed)
         if mode == "flicker" and self._timer is not None:
             self._timer.start()
 
@@ -104,6 +152,7 @@ class Views:
                 composite.SetForegroundVolumeID(front)
                 composite.SetForegroundOpacity(opacity)
         self._former.clear()
+        self._looks.restore()
         for helper in self._helpers.values():
             if _isHere(helper):
                 self._scene.RemoveNode(helper)

@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 
 from ..i18n import _
+from ..mrml.picture import picture
 from ..mrml.slice_views import MODES, Views
 from ..workflow.history import Run, compare
 from ..workflow.presenter import Presenter
@@ -78,7 +79,8 @@ class ResultsSection:
         run = self._presenter.shown()
         if on and run is not None:
             inputs = run.request.inputs
-            self._views.show(mode, inputs.fixed, inputs.moving, run.nodes)
+            segmentations = (inputs.fixedSegmentation, inputs.movingSegmentation)
+            self._views.show(mode, inputs.fixed, inputs.moving, run.nodes, segmentations)
         else:
             self._views.leave()
         self.show()
@@ -140,4 +142,6 @@ class ResultsSection:
         if path:
             with slicer.util.tryWithErrorDisplay(_("The report was not saved.")):
                 labels = run.sources.movingLabels
-                saveReport(run, Path(path), labels.names if labels else None)
+                inputs = run.request.inputs
+                image = picture(inputs.fixed, inputs.moving, run.nodes.get("warpedVolume"))
+                saveReport(run, Path(path), labels.names if labels else None, image)

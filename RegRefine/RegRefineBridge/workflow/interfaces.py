@@ -49,7 +49,6 @@ class Request:
         chosen: nodes picked to receive an output, by its name; without one a new node is made.
         title: how the run is called in the history.
         download: whether the user has agreed to the download of weights that are not here.
-        preview: whether the present estimate is to be sent on the way, for a live preview.
     """
 
     inputs: Inputs
@@ -58,7 +57,6 @@ class Request:
     chosen: Nodes = field(default_factory=dict)
     title: str = ""
     download: bool = False
-    preview: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,6 @@ class Presenter(ShownResult):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(scene)
-        self.onPreview: Callable[[Path], None] = lambda folder: None
         self._scene = scene
         self._worker = worker
         self._newFolder = newFolder
@@ -150,9 +149,7 @@ class Presenter(ShownResult):
     def _written(self, request: Request, folder: Path, fetch: tuple[str, ...]) -> Current:
         """Write the job into its folder; return the run that is to start."""
         material = self._scene.read(request.inputs)
-        handling = Handling(
-            material.movingToWorld, "displacement" in request.wanted, fetch, request.preview
-        )
+        handling = Handling(material.movingToWorld, "displacement" in request.wanted, fetch)
         # the scene inverts the transform itself, exactly
         job = request.job.replaced(inverse=False)
         write_job(folder, material.fixed, material.moving, job, material.extras, handling)
@@ -206,11 +203,7 @@ class Presenter(ShownResult):
     # what comes from the worker
 
     def _onEvent(self, event: dict[str, Any]) -> None:
-        if self._current is None:
-            return
-        if event.get("event") == "preview":
-            self.onPreview(self._current.folder)
-        else:
+        if self._current is not None:
             self._set(followed(self.state, event))
 
     def _onFinished(self, event: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import time
@@ -24,6 +25,7 @@ PAGE = """<!DOCTYPE html>
 <p>{summary}</p>
 {worse}
 {warnings}
+{picture}
 <h2>Metrics</h2>
 {metrics}
 <h2>Settings</h2>
@@ -36,11 +38,14 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def saveReport(run: Run, path: Path, names: Mapping[int, str] | None = None) -> None:
+def saveReport(
+    run: Run, path: Path, names: Mapping[int, str] | None = None, picture: bytes = b""
+) -> None:
     """Write a run's report: JSON where the file's name ends in .json, else HTML.
 
     Args:
         names: the structures' names by label.
+        picture: a PNG for the page (mrml/picture.py).
 
     Raises:
         RegRefineError: the file cannot be written.
@@ -49,7 +54,7 @@ def saveReport(run: Run, path: Path, names: Mapping[int, str] | None = None) -> 
     if path.suffix.lower() == ".json":
         text = json.dumps(run.record, indent=1, default=str) + "\n"
     else:
-        text = page(run, names or {})
+        text = page(run, names or {}, picture)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -58,7 +63,7 @@ def saveReport(run: Run, path: Path, names: Mapping[int, str] | None = None) -> 
         ) from error
 
 
-def page(run: Run, names: Mapping[int, str]) -> str:
+def page(run: Run, names: Mapping[int, str], picture: bytes = b"") -> str:
     """Return the report as an HTML page that needs no other file."""
     warnings = "".join(f"<li>{html.escape(each)}</li>" for each in run.warnings)
     job = {key: value for key, value in run.job.to_json().items() if value not in (None, {}, "")}
@@ -70,11 +75,20 @@ def page(run: Run, names: Mapping[int, str]) -> str:
         worse=_worse(run),
         summary=html.escape(summary(run)) + (" (stopped early)" if run.stopped else ""),
         warnings=f"<h2>Warnings</h2><ul>{warnings}</ul>" if warnings else "",
+        picture=_picture(picture),
         metrics=_metrics(run.record, names),
         settings=_table([], [[key, _cell(value)] for key, value in job.items()]),
         seconds=_table([], [[key, f"{value:.1f}"] for key, value in run.seconds.items()]),
         versions=_table([], [[key, str(value)] for key, value in versions.items()]),
     )
+
+
+def _picture(png: bytes) -> str:
+    if not png:
+        return ""
+    words = html.escape(_("Middle slices: fixed, moving, warped volume."))
+    data = base64.b64encode(png).decode("ascii")
+    return f"<p><img alt='{words}' src='data:image/png;base64,{data}'></p><p>{words}</p>"
 
 
 def _worse(run: Run) -> str:

@@ -16,7 +16,7 @@ from .presenter import Presenter
 
 POLL_S = 0.02
 CANCEL_S = 3.0
-OPTIONS = ("wanted", "chosen", "download", "preview")
+OPTIONS = ("wanted", "chosen", "download")
 
 
 def requestFor(
@@ -32,8 +32,8 @@ def requestFor(
     Args:
         job: a Job, the name of a preset, or None for the default one.
         outputs: the names of outputs that there are; default: those that are wanted without a word.
-        options: other Inputs by name (fixedSegmentation=...); wanted, chosen, download and preview
-            as in Request.
+        options: other Inputs by name (fixedSegmentation=...); wanted, chosen and download as in
+            Request.
 
     Raises:
         RegRefineError: an option or an output of another name; a job of another kind.
