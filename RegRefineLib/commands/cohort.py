@@ -45,8 +45,26 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="largest error of the compact field (0.05)",
     )
+    _add_template(parser.add_argument_group("template"))
     _add_method(parser.add_argument_group("method"))
     _add_places(parser.add_argument_group("where to run"))
+
+
+def _add_template(template: argparse._ArgumentGroup) -> None:
+    template.add_argument(
+        "--template", action="store_true", help="make an unbiased average of the scans instead"
+    )
+    template.add_argument(
+        "--iterations", type=int, nargs=2, default=(1, 4), metavar=("LINEAR", "DEFORMABLE"),
+        help="at most so many of each (1 4)",
+    )  # fmt: skip
+    template.add_argument("--statistic", choices=("mean", "median", "trimmed"), default="mean")
+    template.add_argument("--sharpen", type=float, default=0.25, help="unsharp masking (0.25)")
+    template.add_argument("--target", default="", metavar="FILE", help="begin with this image")
+    template.add_argument("--grid", type=float, metavar="MM", help="the template's voxels")
+    template.add_argument(
+        "--allow-missing", action="store_true", help="average what there is where a run failed"
+    )
 
 
 def _add_method(method: argparse._ArgumentGroup) -> None:
@@ -98,14 +116,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..cohort.manifest import ManifestError
 
     _check(arguments)
+    if arguments.template:
+        return _template(arguments)
     options, job = _options(arguments), _job(arguments)
     folder = Path(arguments.output)
     try:
         ready = prepare(arguments.manifest, folder, job, options, _progress)
     except ManifestError as error:
-        for sentence in error.problems:
-            sys.stderr.write(f"regrefine: {' '.join(sentence.split())}\n")
-        return 2
+        return _refused(error)
     say(f"{len(ready.records)} of {len(ready.runs)} runs are done already")
     say(ready.estimate.sentence())
     if arguments.dry_run:
@@ -116,6 +134,50 @@ def run(arguments: argparse.Namespace) -> int:
         say("stopped; what is done is kept, and the same command goes on")
         return 1
     return _ended(rows, folder)
+
+
+def _refused(error: Any) -> int:
+    for sentence in error.problems:
+        sys.stderr.write(f"regrefine: {' '.join(sentence.split())}\n")
+    return 2
+
+
+def _template(arguments: argparse.Namespace) -> int:
+    from ..cohort.manifest import ManifestError
+    from ..cohort.template import Plan
+    from ..cohort.template_run import prepare_template, run_template
+
+    if min(arguments.iterations) < 0 or sum(arguments.iterations) < 1:
+        raise RegRefineError("--iterations: two whole numbers, not both 0")
+    if arguments.to or arguments.row is not None or arguments.only_failed:
+        raise RegRefineError("--template: leave --to, --row and --only-failed away")
+    plan = Plan(
+        linear=arguments.iterations[0],
+        deformable=arguments.iterations[1],
+        statistic=arguments.statistic,
+        sharpen=arguments.sharpen,
+        spacing_mm=arguments.grid,
+        target=arguments.target,
+        holes=arguments.allow_missing,
+        bound_mm=arguments.bound,
+    )
+    folder = Path(arguments.output)
+    try:
+        inputs, size = prepare_template(
+            arguments.manifest, folder, _job(arguments), plan, arguments.workers, _progress
+        )
+    except ManifestError as error:
+        return _refused(error)
+    say(f"each iteration: {size.sentence()}")
+    if arguments.dry_run:
+        return 0
+    try:
+        built = run_template(inputs, size, _where(arguments), say)
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the same command goes on")
+        return 1
+    say(str(built.path))
+    return 0
 
 
 def _ended(rows: list[dict[str, Any]], folder: Path) -> int:
