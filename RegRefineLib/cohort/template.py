@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +78,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A finished template: the image, its file and how it came about."""
+    """A finished template, its file, how it came about and the scans in it."""
 
     template: Volume
     path: Path
     iterations: tuple[Iteration, ...]
-    scans: tuple[str, ...] = field(default=())
+    scans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ class _Builder:
         if ready(path.parent, key) is not None:
             return read_volume(path)
         middles = {scan.id: centre_of_mass(read_volume(scan.image)) for scan in self.scans}
-        grid = padded_grid(self.scans, middles, self._spacing(), self.plan.margin)
+        edges = [edge for each in self.looked.values() for edge in each.spacing]
+        spacing = self.plan.spacing_mm or float(np.median(edges))
+        grid = padded_grid(self.scans, middles, spacing, self.plan.margin)
         stack = averages.Stack(grid, path.parent / "stack")
         for scan in self.scans:
             matrix = np.eye(4)
@@ -175,10 +177,6 @@ class _Builder:
         write_volume(template, path)
         note(path.parent, key, Iteration(0, "start", *2 * (len(self.scans),), *5 * (0.0,)), ())
         return template
-
-    def _spacing(self) -> float:
-        edges = [edge for each in self.looked.values() for edge in each.spacing]
-        return self.plan.spacing_mm or float(np.median(edges))
 
     def _iteration(
         self, number: int, kind: str, template: Volume, place: Path
@@ -236,8 +234,7 @@ class _Builder:
                 failed.append(record)
                 self.say(f"{record['run']} failed: {record['reason']}")
 
-        if missing:
-            self.perform(missing, place, done)
+        self.perform(missing, place, done)
         if failed and (not self.plan.holes or len(runs) - len(failed) < 2):
             raise RegRefineError(
                 f"{len(failed)} of {len(runs)} runs failed, so no average was made: "
