@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
-from ..geometry import FloatArray, Volume
+from ..geometry import Volume
 from ..io.paths import written_aside
 from ..itk_lps import to_image
 from ..metrics.jacobian import determinant
@@ -56,7 +57,7 @@ def log_jacobian(mapping: Mapping, *, with_affine: bool) -> Volume:
     return Volume(found.astype(np.float32), grid)
 
 
-def without_mean(volume: Volume, mask: FloatArray) -> Volume:
+def without_mean(volume: Volume, mask: NDArray[np.bool_]) -> Volume:
     """Return a relative map without its mean inside the mask: growth that was left as a field."""
     mean = float(np.log(np.exp(volume.array[mask]).mean()))
     return Volume(volume.array - np.float32(mean), volume.geometry)

@@ -226,8 +226,14 @@ def test_an_average_is_never_made_with_a_hole_unless_that_is_said(scans, tmp_pat
 
 def test_the_command_makes_a_template(scans, tmp_path, capsys):
     words = ("cohort", scans, "-o", tmp_path / "o", "--template", *QUICK_WORDS, "--workers", 1)
-    status, out, _ = command(capsys, *words, "--iterations", 0, 1, "--grid", 3)
+    status, out, _ = command(capsys, *words, "--iterations", 0, 1, "--grid", 3, "--maps", 4)
     assert status == 0, out
+    with (tmp_path / "o/volume_maps/maps.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(rows) == 6
+    assert rows[0]["group"] == "a"
+    map_volume = read_volume(tmp_path / "o/volume_maps" / rows[1]["effects_map_path"])
+    assert np.abs(map_volume.array).max() < 1.5
     assert "iteration 1 (deformable, 3 scans)" in out
     assert read_volume(tmp_path / "o/template.nii.gz").geometry.spacing[0] == pytest.approx(3)
     assert command(capsys, *words, "--to", "s0")[0] == 2
