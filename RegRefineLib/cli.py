@@ -16,6 +16,7 @@ from .errors import Cancelled, RegRefineError
 COMMANDS = {
     "register": "register two volumes",
     "apply": "move a volume, labels or landmarks through a transform",
+    "sequence": "follow a series over time from one of its frames",
     "cohort": "register many scans, on all cores or on a cluster",
     "evaluate": "metrics of how well two label maps, images or landmark sets agree",
     "list": "presets, starts, refinements, similarities ... by name, and their settings",

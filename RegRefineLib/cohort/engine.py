@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,26 @@ class Where:
     gpu: bool = False
 
 
+Perform = Callable[[Sequence[Run], Path, Callable[[Record], None]], None]
+
+
+@contextmanager
+def opened(where: Where, say: Callable[[str], None]) -> Iterator[Perform]:
+    """Give a function that does runs: (runs, folder, done); what it starts ends with the block.
+
+    `done` gets each run's record as it ends; `say` is told the dashboard's address.
+
+    Raises:
+        RegRefineError: Dask is needed and not installed, or the scheduler cannot be reached.
+    """
+    if where.workers <= 1 and not where.scheduler and not where.batch:
+        yield partial(_one_by_one, where)
+        return
+    with _client(where) as client:
+        say(f"Dask's dashboard: {client.dashboard_link}")
+        yield partial(_gathered, client, where)
+
+
 def perform(
     runs: Sequence[Run],
     folder: Path,
@@ -49,22 +70,9 @@ def perform(
     done: Callable[[Record], None],
     say: Callable[[str], None],
 ) -> None:
-    """Do the runs; `done` gets each one's record as it ends, `say` the dashboard's address.
-
-    Raises:
-        RegRefineError: Dask is needed and not installed, or the scheduler cannot be reached.
-    """
-    alone = where.workers <= 1 and not where.scheduler and not where.batch
-    if alone:
-        from ..threads import use
-
-        use(where.threads)
-        for run in runs:
-            done(execute(run, folder))
-        return
-    with _client(where) as client:
-        say(f"Dask's dashboard: {client.dashboard_link}")
-        _gathered(client, runs, folder, where, done)
+    """Do the runs; arguments and errors as `opened`."""
+    with opened(where, say) as do:
+        do(runs, folder, done)
 
 
 def batch_cluster(where: Where) -> Any:
@@ -91,8 +99,19 @@ def batch_cluster(where: Where) -> Any:
     )
 
 
+def _one_by_one(
+    where: Where, runs: Sequence[Run], folder: Path, done: Callable[[Record], None]
+) -> None:
+    """Do the runs in this process."""
+    from ..threads import use
+
+    use(where.threads)
+    for run in runs:
+        done(execute(run, folder))
+
+
 def _gathered(
-    client: Any, runs: Sequence[Run], folder: Path, where: Where, done: Callable[[Record], None]
+    client: Any, where: Where, runs: Sequence[Run], folder: Path, done: Callable[[Record], None]
 ) -> None:
     """Send the runs and hand on their records in the order in which they end."""
     distributed = _imported("distributed")

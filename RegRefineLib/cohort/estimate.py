@@ -18,7 +18,7 @@ PROCESS_BYTES = 600 * 2**20
 _SHARE = 0.8  # of the free memory that the runs may fill together
 _UNKNOWN_BYTES = 360.0  # a voxel, where the memory plan does not know the method
 # nanoseconds of one core for each voxel: the default pyramid (LOG.md); a coarse guess for others
-_NS_PER_VOXEL, _BASE_S = 8000.0, 2.0
+_NS_PER_VOXEL, _BASE_S = 8000.0, 4.0
 # bytes on disk for each voxel of the fixed grid: compact field; or field, image and the rest
 _DISK = {"minimal": 0.5, "full": 15.0}
 
@@ -45,8 +45,11 @@ class Estimate:
 
     def sentence(self) -> str:
         """Return what a user wants to know before the start."""
-        minutes = self.seconds / 60
-        took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+        took = f"{self.seconds:.0f} seconds"
+        if self.seconds >= 120:
+            took = f"{self.seconds / 60:.0f} minutes"
+        if self.seconds >= 7200:
+            took = f"{self.seconds / 3600:.1f} hours"
         return (
             f"{self.runs} runs, {self.side_by_side} at a time with {self.threads} "
             f"thread{'s' if self.threads > 1 else ''} each; the largest needs "

@@ -27,6 +27,9 @@ from .runs import Run
 RUNS, LOGS, ASIDE = "runs", "logs", ".unfinished"
 RECORD = "run.json"
 _TAIL = 5
+# what costs a run and not the cohort: errors of the input, of the machine, and of our own
+_FAULTS = (RegRefineError, MemoryError, RuntimeError, OSError, ValueError, TypeError, LookupError,
+           ArithmeticError)  # fmt: skip
 
 Record = dict[str, Any]
 
@@ -44,7 +47,7 @@ def execute(run: Run, folder: str | Path) -> Record:
         report = _Log(file)
         try:
             record = _done(run, folder, report)
-        except (RegRefineError, MemoryError, RuntimeError, OSError, ValueError) as error:
+        except _FAULTS as error:
             if isinstance(error, Cancelled):
                 raise
             file.write(traceback.format_exc())

@@ -45,11 +45,38 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="largest error of the compact field (0.05)",
     )
-    _add_method(parser.add_argument_group("method"))
+    what.add_argument(
+        "--fuse",
+        choices=("majority", "staple", "local"),
+        help="with --to: label it by the labels of all others",
+    )
+    _add_template(parser.add_argument_group("template"))
+    add_method(parser.add_argument_group("method"))
     _add_places(parser.add_argument_group("where to run"))
 
 
-def _add_method(method: argparse._ArgumentGroup) -> None:
+def _add_template(template: argparse._ArgumentGroup) -> None:
+    template.add_argument(
+        "--template", action="store_true", help="make an unbiased average of the scans instead"
+    )
+    template.add_argument(
+        "--iterations", type=int, nargs=2, default=(1, 4), metavar=("LINEAR", "DEFORMABLE"),
+        help="at most so many of each (1 4)",
+    )  # fmt: skip
+    template.add_argument(
+        "--maps", type=float, metavar="FWHM", help="write log-Jacobian maps too, smoothed by MM"
+    )
+    template.add_argument("--statistic", choices=("mean", "median", "trimmed"), default="mean")
+    template.add_argument("--sharpen", type=float, default=0.25, help="unsharp masking (0.25)")
+    template.add_argument("--target", default="", metavar="FILE", help="begin with this image")
+    template.add_argument("--grid", type=float, metavar="MM", help="the template's voxels")
+    template.add_argument(
+        "--allow-missing", action="store_true", help="average what there is where a run failed"
+    )
+
+
+def add_method(method: argparse._ArgumentGroup) -> None:
+    """Declare how a pair is registered."""
     from ..job import AFFINES, DEVICES, INTENSITIES
 
     method.add_argument("--preset", default="default", help="see `regrefine list presets`")
@@ -98,14 +125,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..cohort.manifest import ManifestError
 
     _check(arguments)
-    options, job = _options(arguments), _job(arguments)
+    if arguments.template:
+        return _template(arguments)
+    options, job = _options(arguments), job_of_method(arguments)
     folder = Path(arguments.output)
     try:
         ready = prepare(arguments.manifest, folder, job, options, _progress)
     except ManifestError as error:
-        for sentence in error.problems:
-            sys.stderr.write(f"regrefine: {' '.join(sentence.split())}\n")
-        return 2
+        return _refused(error)
     say(f"{len(ready.records)} of {len(ready.runs)} runs are done already")
     say(ready.estimate.sentence())
     if arguments.dry_run:
@@ -115,7 +142,61 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on")
         return 1
+    if arguments.fuse and options.row is None:
+        from ..cohort.products import write_fused
+
+        path, fused, used = write_fused(ready.runs, folder, arguments.fuse)
+        counted = f"labels of {used} of {len(ready.runs)} scans"
+        say(f"{path}: {counted}, {fused.ties} voxels undecided")
     return _ended(rows, folder)
+
+
+def _refused(error: Any) -> int:
+    for sentence in error.problems:
+        sys.stderr.write(f"regrefine: {' '.join(sentence.split())}\n")
+    return 2
+
+
+def _template(arguments: argparse.Namespace) -> int:
+    from ..cohort.manifest import ManifestError
+    from ..cohort.template import Plan
+    from ..cohort.template_run import prepare_template, run_template
+
+    if min(arguments.iterations) < 0 or sum(arguments.iterations) < 1:
+        raise RegRefineError("--iterations: two whole numbers, not both 0")
+    if arguments.to or arguments.row is not None or arguments.only_failed:
+        raise RegRefineError("--template: leave --to, --row and --only-failed away")
+    plan = Plan(
+        linear=arguments.iterations[0],
+        deformable=arguments.iterations[1],
+        statistic=arguments.statistic,
+        sharpen=arguments.sharpen,
+        spacing_mm=arguments.grid,
+        target=arguments.target,
+        holes=arguments.allow_missing,
+        bound_mm=arguments.bound,
+    )
+    folder = Path(arguments.output)
+    try:
+        inputs, size = prepare_template(
+            arguments.manifest, folder, job_of_method(arguments), plan, arguments.workers, _progress
+        )
+    except ManifestError as error:
+        return _refused(error)
+    say(f"each iteration: {size.sentence()}")
+    if arguments.dry_run:
+        return 0
+    try:
+        built = run_template(inputs, size, _where(arguments), say)
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the same command goes on")
+        return 1
+    if arguments.maps is not None:
+        from ..cohort.products import write_maps
+
+        say(str(write_maps(built, inputs.scans, folder, arguments.maps)))
+    say(str(built.path))
+    return 0
 
 
 def _ended(rows: list[dict[str, Any]], folder: Path) -> int:
@@ -131,6 +212,10 @@ def _ended(rows: list[dict[str, Any]], folder: Path) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.workers is not None and arguments.workers < 1:
         raise RegRefineError(f"--workers: 1 or more, got {arguments.workers}")
+    if arguments.fuse and not arguments.to:
+        raise RegRefineError("--fuse: say with --to which scan is to be labelled")
+    if arguments.maps is not None and not 0 <= arguments.maps < 100:
+        raise RegRefineError(f"--maps: millimetres from 0 on, got {arguments.maps:g}")
     if not 0 < arguments.bound < 100:
         raise RegRefineError(f"--bound: millimetres above 0, got {arguments.bound:g}")
     if arguments.scheduler and arguments.batch:
@@ -158,7 +243,8 @@ def _where(arguments: argparse.Namespace) -> Where:
     return Where(**{name: getattr(arguments, name) for name in names})
 
 
-def _job(arguments: argparse.Namespace) -> Any:
+def job_of_method(arguments: argparse.Namespace) -> Any:
+    """Return the job that the arguments of `add_method` describe."""
     from .register import job_of
 
     unset = {"steps": None, "network": None, "weights": None, "inverse": False, "jacobian": False}

@@ -30,6 +30,7 @@ from RegRefineLib.cohort.table import columns, robust_z, rows_of
 from RegRefineLib.errors import RegRefineError
 from RegRefineLib.geometry import DisplacementField
 from RegRefineLib.io.transforms import read_transform
+from RegRefineLib.io.volumes import read_labels
 
 ALONE = Options(to="s0", workers=1)
 
@@ -146,6 +147,21 @@ def test_one_row_alone_is_what_a_job_array_runs(scans, tmp_path, capsys):
     assert status == 0
     assert [p.name for p in (tmp_path / "o/runs").iterdir()] == ["from-s2_to-s0"]
     assert not (tmp_path / "o/cohort.tsv").exists()  # other rows may be at work
+
+
+def test_the_others_labels_are_fused_on_the_target(done, scans, capsys):
+    folder, rows = done
+    words = ("cohort", scans, "-o", folder, "--to", "s0", "--workers", 1, *QUICK_WORDS)
+    truth = read_labels(scans.with_name("s0_labels.nii.gz")).volume.array
+    for method in ("majority", "local"):
+        status, out, err = command(capsys, *words, "--fuse", method)
+        assert status == 0, err
+        assert "voxels undecided" in out
+        found = read_labels(folder / "fused_labels.nii.gz").volume.array
+        both = [(found == n, truth == n) for n in (1, 2, 3)]
+        dice = np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in both])
+        assert dice > min(row["dice"] for row in rows)
+    assert command(capsys, "cohort", scans, "-o", folder, "--fuse", "local")[0] == 2
 
 
 def test_a_compact_field_is_small_and_within_its_bound(done, scans, tmp_path):

@@ -13,6 +13,9 @@ def register(task: Task) -> dict[str, str]:
 
     Settings: `preset`, and as `job` any fields of Job, `settings` of the refinement among them.
     """
+    from RegRefineLib import threads
+
+    threads.prepare()
     import torch
 
     from RegRefineLib import memory
