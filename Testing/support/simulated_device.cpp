@@ -238,7 +238,12 @@ at::Tensor on_device(const at::Tensor& found,
     const auto* first = static_cast<const char*>(original.storage().data());
     if (data && data >= first && data < first + original.storage().nbytes()) {
       const auto offset = (data - first) / static_cast<int64_t>(found.element_size());
-      return original.as_strided(found.sizes(), found.strides(), offset);
+      // found's own dtype: it may show a complex tensor as a real one
+      auto part = at::detail::make_tensor<at::TensorImpl>(
+          c10::TensorImpl::VIEW, c10::Storage(original.storage()), original.key_set(),
+          found.dtype());
+      part.unsafeGetTensorImpl()->set_sizes_and_strides(found.sizes(), found.strides(), offset);
+      return part;
     }
   }
   const auto whole = found.is_non_overlapping_and_dense() ? found : found.contiguous();
@@ -251,9 +256,9 @@ at::Tensor on_device(const at::Tensor& found,
 struct Call {
   const std::string& name;
   std::vector<std::pair<at::Tensor, at::Tensor>> given{};    // on the device, its alias
-  std::vector<std::pair<at::Tensor, at::Tensor>> resized{};  // empty ones, which grow
+  std::vector<std::pair<at::Tensor, at::Tensor>> outputs{};  // `out=`, of whatever size
 
-  at::Tensor in(const at::Tensor& tensor, bool written, bool index) {
+  at::Tensor in(const at::Tensor& tensor, bool out, bool index) {
     if (!tensor.defined()) return tensor;
     if (!is_simulated(tensor)) {
       if (index) ++state().copies;
@@ -264,9 +269,9 @@ struct Call {
     }
     if (index && (tensor.scalar_type() == at::kBool || tensor.scalar_type() == at::kByte))
       ++state().copies;
-    if (written && tensor.numel() == 0) {
+    if (out) {
       auto fresh = at::empty({0}, tensor.options().device(at::kCPU));
-      resized.emplace_back(tensor, fresh);
+      outputs.emplace_back(tensor, fresh);
       return fresh;
     }
     auto same = on_cpu(tensor);
@@ -275,17 +280,15 @@ struct Call {
   }
 
   at::Tensor out(const at::Tensor& tensor) {
-    for (auto& [original, fresh] : resized)
+    for (auto& [original, fresh] : outputs)
       if (tensor.is_same(fresh)) return original;
     return on_device(tensor, given);
   }
 
-  void grow() {
-    for (auto& [original, fresh] : resized) {
-      original.resize_(fresh.sizes());
-      if (fresh.numel())
-        std::memcpy(original.unsafeGetTensorImpl()->mutable_data(),
-                    fresh.contiguous().unsafeGetTensorImpl()->data(), fresh.nbytes());
+  void write_outputs() {
+    for (auto& [original, fresh] : outputs) {
+      if (original.sizes() != fresh.sizes()) original.resize_(fresh.sizes());
+      on_cpu(original).copy_(fresh);
     }
   }
 };
@@ -306,9 +309,9 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   for (size_t i = 0; i < arguments.size(); ++i) {
     auto& value = (*stack)[first + i];
     const auto* info = arguments[i].alias_info();
-    const bool written = info && info->isWrite();
+    const bool out = info && info->isWrite() && arguments[i].kwarg_only();
     if (value.isTensor()) {
-      value = call.in(value.toTensor(), written, false);
+      value = call.in(value.toTensor(), out, false);
     } else if (value.isTensorList()) {
       std::vector<at::Tensor> all;
       for (const auto& each : value.toTensorVector()) all.push_back(call.in(each, false, false));
@@ -323,7 +326,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     }
   }
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
-  call.grow();
+  call.write_outputs();
   const auto count = schema.returns().size();
   for (size_t i = stack->size() - count; i < stack->size(); ++i) {
     auto& value = (*stack)[i];

@@ -1,7 +1,7 @@
 """The simulated device (simulated_device.cpp), built once where there is a C++ compiler.
 
-    device = simulated_device.load()     # None without a compiler; `why_not` says it
-    torch.rand(3, device=simulated_device.NAME)
+device = simulated_device.load()     # None without a compiler; `why_not` says it
+torch.rand(3, device=simulated_device.NAME)
 """
 
 from __future__ import annotations
