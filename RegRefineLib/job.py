@@ -59,7 +59,7 @@ class Job:
     def __post_init__(self) -> None:
         _one_of("affine", self.affine, (*AFFINES, None))
         _one_of("intensity", self.intensity, (*INTENSITIES, None))
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(self.device)):
+        if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu|privateuseone)(:\d+)?", str(self.device)):
             raise RegRefineError(f"device: one of {', '.join(DEVICES)}, got {self.device!r}")
         spacing = self.working_spacing_mm
         if spacing is not None and not (isinstance(spacing, (int, float)) and 0 <= spacing < 1e3):

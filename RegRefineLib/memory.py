@@ -3,38 +3,150 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import psutil
 import torch
+import torch.nn.functional as F
 
 from . import limits
 from .errors import RegRefineError
 
+GPUS = ("cuda", "mps", "xpu")  # in the order in which `auto` looks for them
+
 
 def device(wanted: str) -> str:
-    """Return the device to run on: `auto` takes a GPU where there is one.
+    """Return the device to run on: `auto` takes a GPU where one does all that a run needs.
 
     Raises:
-        RegRefineError: the wanted device is not there.
+        RegRefineError: the wanted device is not there, or lacks what a run needs.
     """
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }[wanted.split(":")[0]]
-    if not there:
+    return choose_device(wanted)[0]
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """Return the device to run on, and a sentence where `auto` leaves a GPU unused ("" else).
+
+    Raises:
+        RegRefineError: the wanted device is not there, or lacks what a run needs.
+    """
+    if wanted != "auto":
+        _check_there(wanted)
+        lacking = "" if wanted == "cpu" else shortcoming(wanted)
+        if lacking:
+            raise RegRefineError(
+                f"device: {wanted} cannot be used with torch {torch.__version__} ({lacking}); use "
+                "--device auto or cpu, or a newer torch"
+            )
+        return wanted, ""
+    for kind in GPUS:
+        if _is_there(kind):
+            lacking = shortcoming(kind)
+            if not lacking:
+                return kind, ""
+            return "cpu", (
+                f"running on the CPU, because torch {torch.__version__} cannot do on {kind} what "
+                f"a run needs ({lacking})"
+            )
+    return "cpu", ""
+
+
+def _is_there(kind: str) -> bool:
+    module = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    return module is not None and bool(module.is_available())
+
+
+def _check_there(wanted: str) -> None:
+    kind, _, number = wanted.partition(":")
+    if kind == "cpu":
+        return
+    if not _is_there(kind):
         raise RegRefineError(f"device: no {wanted} here; use --device auto or cpu")
-    if wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
-        raise RegRefineError(
-            f"device: no {wanted} here; there are {torch.cuda.device_count()}, counted from 0"
-        )
-    return wanted
+    count = getattr(torch, kind).device_count()
+    if number and int(number) >= count:
+        raise RegRefineError(f"device: no {wanted} here; there are {count}, counted from 0")
+
+
+@lru_cache(maxsize=8)
+def shortcoming(name: str) -> str:
+    """Return what a device cannot do of what every run needs, "" where it can do it all.
+
+    Found by trying, forwards and backwards, on a few voxels: torch gained these operations on MPS
+    one by one, and a build of torch may lack the kernels for an old GPU.
+    """
+    try:
+        image = torch.rand(1, 1, 4, 4, 4, device=name)
+        points = torch.rand(1, 3, 3, 3, 3, device=name, requires_grad=True)
+        sampled = F.grid_sample(image, points, padding_mode="border", align_corners=True)
+        nearest = F.grid_sample(image, points, mode="nearest", align_corners=True)
+        kernel = torch.ones(1, 1, 3, 3, 3, device=name, requires_grad=True)
+        filtered = F.conv3d(F.avg_pool3d(sampled, 3, 1, 1), kernel, padding=1)
+        larger = F.interpolate(filtered, (6, 6, 6), mode="trilinear", align_corners=False)
+        (larger.square().mean() + nearest.mean()).backward()
+        torch.rand(3, 2, device=name).sort(dim=0)
+    except (NotImplementedError, RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0][:150]
+    return ""
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Have float32 products carry all their bits while the body runs, then as before.
+
+    With TF32, which torch allows cuDNN's convolutions by default and a user may allow all
+    products, ten bits are left: too few for variances as differences of window sums.
+    """
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+
+
+def synchronise(name: str) -> None:
+    """Wait until a device has done all that was asked of it, as a clock should."""
+    if name != "cpu":
+        _module(name).synchronize()
+
+
+def device_cache(maxsize: int) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator like lru_cache for tensors that lie on a device; `release` empties it."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        cached = lru_cache(maxsize)(function)
+        _caches.append(cached.cache_clear)
+        return cached
+
+    return decorate
+
+
+_caches: list[Callable[[], None]] = []
+
+
+def release(name: str) -> None:
+    """Free all memory of a device that nothing in use holds, such as after a failed attempt.
+
+    To be called outside of `except`, where the traceback still holds the failed attempt's tensors.
+    """
+    for clear in _caches:
+        clear()
+    gc.collect()
+    if name != "cpu" and hasattr(_module(name), "empty_cache"):
+        _module(name).empty_cache()
+    give_back()
+
+
+def _module(name: str) -> Any:
+    """Return torch's module for a type of device, such as torch.cuda."""
+    return getattr(torch, name.partition(":")[0])
 
 
 def keep_freed_memory() -> None:
@@ -66,14 +178,20 @@ def _of_glibc(name: str) -> Callable[..., int] | None:
 
 def start_counting(name: str) -> None:
     """Begin to count a GPU's peak memory anew."""
-    if name.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(name)
+    if hasattr(_module(name), "reset_peak_memory_stats"):
+        _module(name).reset_peak_memory_stats(name)
 
 
 def peak_mb(name: str) -> float:
-    """Return the peak memory in MB: the GPU's since `start_counting`, else the process's so far."""
-    if name.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(name) / 2**20
+    """Return the peak memory in MB: the GPU's since `start_counting`, else the process's so far.
+
+    MPS counts no peak; what its driver holds is the nearest to it.
+    """
+    module = _module(name)
+    if hasattr(module, "max_memory_allocated"):
+        return float(module.max_memory_allocated(name)) / 2**20
+    if hasattr(module, "driver_allocated_memory"):
+        return float(module.driver_allocated_memory()) / 2**20
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 2**20
     import resource  # psutil has no peak on these systems
@@ -83,13 +201,35 @@ def peak_mb(name: str) -> float:
 
 
 def free_bytes(name: str) -> int | None:
-    """Return the memory that is free on a device, None where the system does not say (MPS).
+    """Return the memory that a run can have on a device, None where the system does not say.
 
-    On a CPU the limits of containers, shells and batch systems count.
+    What this process's own cache holds and does not use counts as free. On a CPU the limits of
+    containers, shells and batch systems count.
     """
-    if name.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(name)[0])
-    return limits.free_memory() if name == "cpu" else None
+    if name == "cpu":
+        return limits.free_memory()
+    module = _module(name)
+    if hasattr(module, "mem_get_info"):
+        index = torch.device(name).index  # torch before 2.5 wants a number
+        free = module.mem_get_info(module.current_device() if index is None else index)[0]
+        cached = module.memory_reserved(name) - module.memory_allocated(name)
+        return int(free) + int(cached)
+    if hasattr(module, "recommended_max_memory"):
+        return int(module.recommended_max_memory() - module.current_allocated_memory())
+    return None
+
+
+# what CUDA, cuDNN, cuBLAS, Metal and the allocators of CPUs say besides raising their own class
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "failed to allocate",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "unable to find an engine",  # cuDNN, where no algorithm's workspace fits
+    "invalid buffer size",  # Metal, for a tensor beyond what one buffer may hold
+)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -97,4 +237,4 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return any(words in text for words in _OUT_OF_MEMORY)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from . import registry
 from .errors import RegRefineError
@@ -18,7 +17,7 @@ from .geometry import DisplacementField, Geometry, Volume
 from .inference.load import split, wanted
 from .intensity import choose_intensity, has_outliers
 from .job import Extras, Job, Setting
-from .memory import device, free_bytes, is_out_of_memory
+from .memory import choose_device, free_bytes, is_out_of_memory
 from .memory_model import bytes_per_voxel
 from .prepare import check_image, check_matrix, check_overlap, working_grid
 from .presets import resolve
@@ -73,10 +72,12 @@ def plan(fixed: Volume, moving: Volume, job: Job, extras: Extras) -> Plan:
     }
     for kind, given in ((kinds["start"], job.start_settings), (kinds["refinement"], job.settings)):
         read_settings(kind, given)  # cheap mistakes first, before anything is loaded
-    job = job.replaced(device=device(job.device))
+    device, unused = choose_device(job.device)
+    job = job.replaced(device=device)
     check_image(fixed, "fixed image")
     check_image(moving, "moving image")
-    warnings = _check_position(fixed.geometry, moving.geometry, job, extras)
+    warnings = [unused] if unused else []
+    warnings += _check_position(fixed.geometry, moving.geometry, job, extras)
     methods = {
         "start": _method("start", job.start or "none", kinds["start"], job.start_settings),
         "refinement": _method(
@@ -198,8 +199,6 @@ def smaller_job(job: Job, asked: Job, fixed: Geometry, error: Exception) -> tupl
     """
     if not is_out_of_memory(error):
         raise error
-    if job.device.startswith("cuda"):
-        torch.cuda.empty_cache()
     spacing = max(job.working_spacing_mm or 0.0, float(fixed.spacing.min()))
     halved = spacing * 2
     if fixed.voxel_count * (float(fixed.spacing.min()) / halved) ** 3 >= _SMALLEST_VOXELS:

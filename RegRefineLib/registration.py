@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import memory, provenance, registry
 from .best_so_far import best_so_far
-from .errors import Stopped
+from .errors import RegRefineError, Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
 from .intensity import scaled
@@ -56,16 +56,27 @@ def register(
     for sentence in (*moved, *planned.warnings):
         run.warn(sentence)
     torch.manual_seed(planned.job.seed)
-    run.prepare(planned.job)
-    matrix = run.linear(planned.job, given)
+    with memory.full_float32():
+        run.prepare(planned.job)
+        matrix = run.linear(planned.job, given)
+        return _within_memory(run, planned, matrix, given)
+
+
+def _within_memory(run: _Run, planned: Plan, matrix: FloatArray, extras: Extras) -> Result:
+    """Return the result of the job, or of the first smaller one that the memory suffices for."""
     asked = planned.job
     while True:
         try:
-            return run.deformable(planned, matrix, given)
+            return run.deformable(planned, matrix, extras)
         except (MemoryError, RuntimeError) as error:
-            smaller, warning = smaller_job(planned.job, asked, fixed.geometry, error)
-            planned = planned._replace(job=smaller)
-            run.warn(warning)
+            smaller, warning = smaller_job(planned.job, asked, run.fixed.geometry, error)
+        # only now has Python dropped the traceback, which holds the failed attempt's tensors
+        run.monitor.watch(None)
+        for loaded in planned.networks.values():
+            loaded.network.cpu()
+        memory.release(planned.job.device)
+        planned = planned._replace(job=smaller)
+        run.warn(warning)
 
 
 class _Run:
@@ -77,13 +88,15 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self._scaled: tuple[Volume, Volume] | None = None
+        self._device = "cpu"
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a stage's."""
+        """Add the time of the block to a stage's, until the device has done all of it."""
         started = time.perf_counter()
         try:
             yield
+            memory.synchronise(self._device)
         finally:
             spent = time.perf_counter() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
@@ -130,14 +143,14 @@ class _Run:
     def deformable(self, planned: Plan, matrix: FloatArray, extras: Extras) -> Result:
         """Return the result of the stages after the linear one."""
         job = planned.job
+        self._device = job.device
         memory.start_counting(job.device)
         refined = self._refined(planned, matrix, extras)
         for sentence in refined.remarks:
             self.warn(sentence)
         memory.give_back()
         with self.stage("finish"):
-            finish = Finish(self.fixed, self.moving, matrix, extras)
-            result = finish.result(refined, job)
+            result = self._finished(refined, Finish(self.fixed, self.moving, matrix, extras), job)
         for sentence in result.warnings:
             self.warn(sentence)
         return replace(
@@ -151,6 +164,34 @@ class _Run:
                 "references": provenance.references(job),
             },
         )
+
+    def _finished(self, refined: Refined, finish: Finish, job: Job) -> Result:
+        """Return the result, made on the CPU where the device has no memory left for it.
+
+        It is made on the whole fixed grid, whatever the working grid was, so that a smaller job
+        would change nothing.
+
+        Raises:
+            RegRefineError: the CPU's memory is not enough either.
+        """
+        if refined.displacement.device.type != "cpu":
+            try:
+                return finish.result(refined, job)
+            except (MemoryError, RuntimeError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+            refined = replace(refined, displacement=refined.displacement.cpu())
+            memory.release(job.device)
+            self.warn(f"memory ran out on {job.device} at the end; the CPU makes the result")
+        try:
+            return finish.result(refined, job)
+        except (MemoryError, RuntimeError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            raise RegRefineError(
+                "memory ran out while the result was made at full resolution; close other "
+                "programs, crop the fixed image, or leave out the inverse and the Jacobian"
+            ) from error
 
     def _images(self, job: Job) -> tuple[Volume, Volume]:
         """Return the scaled images; anew after a first try ran out of memory and dropped them."""

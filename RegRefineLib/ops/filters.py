@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..kernels.door import serves
 from ..kernels.windows import summed
+from ..memory import device_cache
 
 Weights = tuple[float, ...]
 
@@ -111,7 +112,7 @@ def _banded(volumes: Tensor, weights: Weights) -> Tensor:
     return torch.matmul(a, y.reshape(q, d, h * w)).reshape(q, d, h, w)
 
 
-@lru_cache(maxsize=128)
+@device_cache(128)
 def _band(size: int, weights: Weights, dtype: torch.dtype, device: str) -> Tensor:
     """Return the symmetric (size, size) matrix whose rows hold the weights about the diagonal."""
     half = len(weights) // 2

@@ -10,8 +10,6 @@ The torch forms are the reference and what a GPU runs; float32 on a CPU goes thr
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +18,7 @@ from torch import Tensor
 from ..geometry import DisplacementField, Geometry
 from ..kernels import motion, sampling
 from ..kernels.door import serves
+from ..memory import device_cache
 
 # position of voxel x under displacement u, per axis of N voxels: scale(N) * (x + u) + shift or
 # x + scale(N) * u; see `_positions`.
@@ -132,7 +131,7 @@ def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
     return torch.stack(scaled, dim=-1) + grid
 
 
-@lru_cache(maxsize=2)
+@device_cache(2)
 def _half_voxel_grid(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
     """Return the identity (1, D, H, W, 3) in [-1, 1] of align_corners=False; made once."""
     one = torch.eye(3, 4, dtype=dtype, device=device)[None]

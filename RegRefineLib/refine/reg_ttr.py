@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -106,13 +106,14 @@ class _Run:
     def __init__(self, options: RegTTR, parameter: Tensor, report: Report):
         self.options, self.report = options, report
         self.parameter = parameter.requires_grad_()
-        fused = parameter.device.type != "mps" and torch.__version__ >= "2.4"
+        kinds = ("cpu", "cuda") if torch.__version__ >= "2.4" else ("cuda",)
+        fused = parameter.device.type in kinds  # one kernel instead of a dozen
         self.optimiser = torch.optim.Adam([parameter], lr=options.learning_rate, fused=fused)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=0.5, patience=2
         )
-        self.lag = 2 if parameter.device.type == "cuda" and not options.plateau else 0
-        self.pending: deque[tuple[int, _LateValues, Tensor]] = deque()
+        self.lag = 2 if parameter.device.type != "cpu" and not options.plateau else 0
+        self.pending: deque[_Taken] = deque()
         self.best_field = parameter.detach().clone()
         self.least = float("inf")
         self.without_gain = 0
@@ -122,20 +123,28 @@ class _Run:
     def descend(self, loss: _Loss) -> None:
         """Take the steps; settle what each gave as soon as its loss is known."""
         for step in range(self.options.steps):
-            before, values = self._step(loss)
-            self.pending.append((step, values, before))
+            self.pending.append(self._step(step, loss))
             while len(self.pending) > self.lag:
-                self._settle(*self.pending.popleft())
-            if self.options.patience and self.without_gain >= self.options.patience:
-                self.because = f"no gain in {self.options.patience} steps"
-                break
+                if self._settled_enough():
+                    return
         while self.pending:
-            self._settle(*self.pending.popleft())
+            if self._settled_enough():
+                return
 
-    def _step(self, loss: _Loss) -> tuple[Tensor, _LateValues]:
+    def _settled_enough(self) -> bool:
+        """Settle the oldest step; return whether the descent should end with it."""
+        self._settle(self.pending.popleft())
+        if self.options.patience and self.without_gain >= self.options.patience:
+            self.because = f"no gain in {self.options.patience} steps"
+            return True
+        return False
+
+    def _step(self, step: int, loss: _Loss) -> _Taken:
+        keep = self.options.keep
         self.optimiser.zero_grad()
-        keeps_best = self.options.keep == "best"
-        before = self.parameter.detach().clone() if keeps_best else self.parameter.detach()
+        before = self.parameter.detach()
+        if keep == "best" or (keep == "last" and self.lag):
+            before = before.clone()
         terms = loss(self.parameter)
         total = terms["similarity"] + terms["smoothness"]
         total.backward()
@@ -143,22 +152,21 @@ class _Run:
             torch.nn.utils.clip_grad_norm_([self.parameter], self.options.clip)
         self.optimiser.step()
         values = _LateValues({**terms, "total": total})
-        after = self.parameter.detach().clone() if self.options.keep == "after-best" else before
-        return after, values
+        after = self.parameter.detach().clone() if keep == "after-best" else before
+        return _Taken(step, values, before, after)
 
-    def _settle(self, step: int, values: _LateValues, field: Tensor) -> None:
-        terms = values.read()
+    def _settle(self, taken: _Taken) -> None:
+        terms = taken.values.read()
         total = terms["total"]
-        if self.options.plateau and step % 2 == 0:
+        if self.options.plateau and taken.step % 2 == 0:
             self.scheduler.step(total)
         if total < self.least:
-            self.least, self.best_field, self.without_gain = total, field, 0
+            self.least, self.best_field, self.without_gain = total, taken.candidate, 0
         else:
             self.without_gain += 1
-        self.history.append({"step": step, **terms})
-        self.report(
-            Progress("refine", step, self.options.steps, loss=terms, displacement=self._present())
-        )
+        self.history.append({"step": taken.step, **terms})
+        steps = self.options.steps
+        self.report(Progress("refine", taken.step, steps, loss=terms, displacement=self._present()))
 
     def _present(self) -> Tensor | None:
         return self.parameter.detach() if self.options.grid_sp == 1 else None
@@ -166,8 +174,18 @@ class _Run:
     def chosen(self) -> Tensor:
         """Return the parameter that the run ends with."""
         if self.options.keep == "last" or not self.history:
-            return self.parameter.detach()
+            # steps that were taken before the loss said to stop do not count
+            return self.pending[0].before if self.pending else self.parameter.detach()
         return self.best_field
+
+
+class _Taken(NamedTuple):
+    """A step whose loss is on its way: the parameter before it, and what is kept if it is best."""
+
+    step: int
+    values: _LateValues
+    before: Tensor
+    candidate: Tensor
 
 
 class _LateValues:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from golden import inputs
 from golden.comparison import Comparison, compare
+from RegRefineLib.networks.base import RegistrationNetwork
 
 NOISE_FACTOR = 8.0  # a different order of summation may be this often worse than the noise stated
 FLOOR = 5e-5  # of the output's standard deviation, where the stated noise is smaller
@@ -146,13 +147,14 @@ def build(kind: Kind, golden: Golden, state: dict[str, Tensor]) -> nn.Module:
     module, _, name = kind.target.partition(":")
     cls = getattr(importlib.import_module(f"RegRefineLib.{module}"), name)
     network = cls(**kind.options(golden))
-    state = cls.rename(state)
+    rename = cls.rename if issubclass(cls, RegistrationNetwork) else dict  # dict: of a block
+    state = rename(state)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a shape differs; say it on one line
         raise ValueError(" ".join(str(error).split())) from error
     unfilled = {str(n) for n, *_ in golden.meta.get("not_filled", [])}
-    unfilled |= set(cls.rename({n: torch.zeros(0) for n in unfilled}))
+    unfilled |= set(rename({n: torch.zeros(0) for n in unfilled}))
     missing = sorted(set(missing) - unfilled)
     if missing or unexpected:
         raise ValueError(f"names differ: missing {missing[:4]}, unknown {list(unexpected)[:4]}")

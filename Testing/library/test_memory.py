@@ -49,6 +49,10 @@ def test_other_errors_go_through():
         OUT,
         RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to"),
         RuntimeError("MPS backend out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("Unable to find an engine to execute this computation"),
+        RuntimeError("Invalid buffer size: 18.55 GB"),
     ],
 )
 def test_lack_of_memory_is_known_on_every_device(error):
@@ -85,6 +89,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     assert memory.device("cpu") == "cpu"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(memory, "shortcoming", lambda name: "")
     assert memory.device("cuda:1") == "cuda:1"
     assert memory.device("auto") == "cuda"
     with pytest.raises(RegRefineError, match="no cuda:2 here; there are 2"):
@@ -127,3 +132,32 @@ def test_the_plan_is_said_in_the_result(monkeypatch):
 def test_free_memory_is_known_or_not_told():
     free = memory.free_bytes("cpu")
     assert free is None or 2**20 < free < 2**50
+
+
+def test_a_torch_without_kernels_for_a_gpu_is_not_asked_to_run_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    memory.shortcoming.cache_clear()
+    if torch.backends.cuda.is_built():
+        pytest.skip("this torch may have kernels for a GPU")
+    name, sentence = memory.choose_device("auto")
+    assert name == "cpu"
+    assert "running on the CPU, because torch" in sentence
+    with pytest.raises(RegRefineError, match="cuda cannot be used with torch"):
+        memory.device("cuda")
+    memory.shortcoming.cache_clear()
+
+
+def test_free_memory_of_a_gpu_counts_the_own_cache_and_asks_by_number(monkeypatch):
+    asked = []
+
+    def info(index):
+        asked.append(index)
+        return 100, 1000
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", info)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda name: 70)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda name: 20)
+    assert memory.free_bytes("cuda") == 150
+    assert memory.free_bytes("cuda:1") == 150
+    assert asked == [3, 1]  # torch before 2.5 takes no device without a number

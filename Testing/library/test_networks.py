@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.small_networks import SMALL, small
 from torch import nn
 
 from RegRefineLib import cli
@@ -25,24 +26,6 @@ from RegRefineLib.training.state import WEIGHTS
 from RegRefineLib.weights.catalogue import Preprocessing
 from RegRefineLib.weights.load import Loaded, build, load
 
-NARROW = {"encoder": [4, 4, 4, 4], "decoder": [4, 4, 4, 4, 4]}
-# the smallest that each constructor offers; a row that is not here is tested as it comes
-SMALL: dict[str, dict[str, Any]] = {
-    "voxelmorph": {**NARROW, "int_steps": 2},
-    "voxelmorph-strided": NARROW,
-    "voxelmorph-pairwise": {"features": [4, 4, 4, 4]},
-    "transmorph": {"size": "tiny", "window": [2, 2, 2]},
-    "transmorph-cardiac": {"size": "tiny", "int_steps": 2},
-    "fouriernet": {"start_channels": 2},
-    "fouriernet-plus": {"start_channels": 2},
-    "rdp": {"channels": 4},
-    "lapwarp": {"start_channel": 4},
-    "memwarp": {"start_channel": 4, "hidden": 8},
-    "corrmlp": {"encoder_channels": 4, "decoder_channels": 4},
-    "unigradicon": {"size": 66, "width": 2},
-    "firework-vm": {**NARROW, "steps": 2},
-    "firework-tm": {"size": "tiny", "window": [2, 2, 2], "steps": 1},
-}
 UNSEEN = {"window", "int_steps", "size"}  # options that shapes alone may not show
 VXM_1 = {"encoder": [8, 32, 32, 32], "decoder": [32, 32, 32, 32, 32, 8, 8]}
 VXM_X2 = {"encoder": [32, 64, 64, 64], "decoder": [64, 64, 64, 64, 64, 32, 32]}
@@ -74,11 +57,6 @@ PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
 ]
 # none is a multiple of a stride; the last is a stack of 16 slices
 SHAPES = [(17, 20, 23), (18, 33, 21), (35, 19, 30), (16, 27, 22)]
-
-
-def small(name: str) -> RegistrationNetwork:
-    torch.manual_seed(0)
-    return build(name, SMALL.get(name, {}))
 
 
 def pair_of(shape: tuple[int, int, int]) -> Pair:
