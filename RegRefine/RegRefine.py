@@ -9,6 +9,7 @@ RegRefineLib. From a script, in Slicer's Python console or with --python-script:
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import qt
@@ -31,8 +32,7 @@ except ImportError:  # in a checkout the library is the module folder's neighbou
 
 from RegRefineBridge.mrml.scene import MrmlScene
 from RegRefineBridge.mrml.slice_views import Views
-from RegRefineBridge.panel import about
-from RegRefineBridge.panel import sample_data as sampledata
+from RegRefineBridge.panel import about, sample_data
 from RegRefineBridge.panel.follow_parameters import FollowsParameters
 from RegRefineBridge.panel.method_section import MethodSection
 from RegRefineBridge.panel.panel import Panel
@@ -78,7 +78,7 @@ def registerSampleData():
     import SampleData
 
     icon = HERE / "Resources" / "Icons" / "RegRefine.png"
-    sampledata.register(SampleData.SampleDataLogic, icon, _("RegRefine"))
+    sample_data.register(SampleData.SampleDataLogic, icon, _("RegRefine"))
 
 
 class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -87,7 +87,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
+        self.logic, self.newTimer = None, newTimer
 
     def setup(self):
         """Build the panel."""
@@ -161,8 +161,6 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
             if not missing:
                 self.logic.warmUp()
 
-    newTimer = staticmethod(lambda callback, milliseconds: newTimer(callback, milliseconds))
-
     def onApplyButton(self, checked=False):
         """Start a run, or stop the one that goes on."""
         if self.logic.presenter.state.busy:
@@ -209,7 +207,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.onState = ignore
         self._timer = newTimer(self.poll, POLL_MS)
-        self._warm = False
+        self._warm, self._script = False, None
         self.worker = WorkerClient(lambda: QProcessTransport(qt))
         self.presenter = newPresenter(self.worker)
         self.presenter.onChanged = self._onChanged
@@ -243,7 +241,7 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         request = requestFor(fixedNode, movingNode, job, **options)
         if blocking:
             return runBlocking(self.presenter, request, onState, slicer.app.processEvents)
-        self.onState = onState or self.onState
+        self._script = onState
         if not self.start(request):
             raise RegRefineError(self.presenter.state.message)
         return None
@@ -273,6 +271,9 @@ class RegRefineLogic(ScriptedLoadableModuleLogic):
         if not state.busy:
             self._timer.stop()
         self.onState(state)
+        if self._script is not None:  # a moment later, so that what it throws stops no run
+            qt.QTimer.singleShot(0, partial(self._script, state))
+            self._script = self._script if state.busy else None
 
 
 def newPresenter(worker):
@@ -296,4 +297,4 @@ def newTimer(callback, milliseconds):
 
 
 class RegRefineTest(SelfTests, ScriptedLoadableModuleTest):
-    """The self tests, see RegRefineBridge/panel/self_tests.py."""
+    """The self tests: RegRefineBridge/panel/self_tests.py."""

@@ -27,6 +27,20 @@ def test_the_entry_agrees_with_the_extension():
     assert entry["tier"] in (1, 3, 5)
 
 
+def test_keywords_and_companions_are_words_of_the_manager():
+    cmake = metadata()
+    assert {"registration", "deformable"} <= set(cmake["KEYWORDS"].split())
+    assert not set(cmake["RECOMMENDS"].split()) & set(cmake["DEPENDS"].split())
+
+
+def test_the_homepage_has_a_sentence_for_each_module_and_how_to_cite():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "## Slicer modules" in text
+    assert "**RegRefine**" in text
+    assert "## How to cite" in text
+    assert "Apache-2.0" in text
+
+
 def test_the_description_is_one_or_two_sentences():
     description = metadata()["DESCRIPTION"]
     assert 1 <= len(re.findall(r"[.!?](?:\s|$)", description)) <= 2
@@ -61,8 +75,10 @@ def test_the_tutorial_names_buttons_and_presets_that_there_are():
 
     text = (DOCUMENTATION / "TUTORIAL.md").read_text(encoding="utf-8")
     ui = (ROOT / "RegRefine" / "Resources" / "UI" / "RegRefine.ui").read_text(encoding="utf-8")
-    for name in ("Apply", "Discard", "Revert", "Restore", "Compare", "Checkerboard", "Flicker"):
-        assert name in text
+    names = {"Apply", "Discard", "Revert", "Restore", "Compare", "Checkerboard", "Flicker", "Reset"}
+    names |= {"Keep", "Same both ways", "Guide the deformation", "Backbone:", "Start from:"}
+    for name in names:
+        assert name.removesuffix(":") in text
         assert f"<string>{name}</string>" in ui
     assert {"default", "ct", "fast"} <= set(PRESETS)
     assert "RegRefineBrainTumor" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import ROOT, python_path
-from support.pythonqt import namesOf
+from support.pythonqt import RECORD, namesOf
 
 MODULE = ROOT / "RegRefine"
 UI = MODULE / "Resources" / "UI" / "RegRefine.ui"
@@ -216,6 +216,25 @@ def test_every_signal_is_one_of_the_class_it_is_connected_to(preview):
                 widget = getattr(ui, node.func.value.attr)
                 widget.connect(node.args[0].value, lambda: None)  # AssertionError: no such signal
     assert count > 5
+
+
+def test_what_is_used_of_slicer_util_and_slicer_app_is_there_in_slicer():
+    util = set(" ".join(RECORD["slicer.util"]).split())
+    app = {name for lines in RECORD["classes"]["slicer.app"].values() for name in lines}
+    app = set(" ".join(app).split())
+    count = 0
+    for source in SOURCES:
+        text = source.read_text(encoding="utf-8")
+        for owner, name in re.findall(r"\bslicer\.(util|app)\.(\w+)", text):
+            count += 1
+            assert name in (util if owner == "util" else app), f"{source.name}: {name}"
+    assert count > 20
+
+
+def test_classes_of_the_toolkit_are_ones_that_were_read_in_slicer():
+    for source in SOURCES:
+        for name in re.findall(r"\b(?:self\._)?qt\.(Q\w+)", source.read_text(encoding="utf-8")):
+            assert namesOf(name), f"{source.name}: qt.{name}"
 
 
 def test_translated_texts_are_plain_and_formatted_afterwards():

@@ -8,7 +8,7 @@ import re
 
 import pytest
 from RegRefineBridge.panel import choice_lists as lists
-from RegRefineBridge.panel.panel import polyline
+from RegRefineBridge.panel.curve import polyline
 from RegRefineBridge.workflow.job_choices import (
     SMOOTHNESS,
     Catalogue,

@@ -7,9 +7,7 @@ that have the same names (Testing/support/pythonqt.py).
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..i18n import _
@@ -20,8 +18,8 @@ from ..workflow.method_view import MethodView, PresetRow
 from ..workflow.panel_words import inPanel
 from ..workflow.progress import timeWords
 from ..workflow.weights import NetworkRow
+from .curve import drawCurve
 
-LOSS_COLOUR, DICE_COLOUR = "#1f77b4", "#e6842a"
 NOTHING = "\N{EN DASH}"
 BAR_COLOURS = {"warning": "#ffd978", "error": "#f4b0a8"}
 TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; where Qt's own item model keeps the flags
@@ -47,7 +45,13 @@ class Panel:
         self._ui = ui
         self._qt = qt
         self._runs = 0
+        self._final: tuple[int, Mapping[str, float]] = (0, {})  # run in the scene, its metrics
         self._judged, self._kept = 0, False  # the run whose result was kept though it is worse
+
+    def showFinal(self, run: Run, state: State) -> None:
+        """Show a result's own metrics in place of the last ones measured on the way."""
+        self._final = run.number, run.after
+        self.showState(state)
 
     def keep(self) -> None:
         """Ask no more about the result in the scene: the user keeps it."""
@@ -67,15 +71,18 @@ class Panel:
         left = state.secondsLeft if state.busy else None
         ui.timeLabel.setText("" if left is None else _("{time} left").format(time=timeWords(left)))
         ui.progressBar.setValue(int(100 * state.fraction) if state.busy else 0)
+        live = dict(state.live)
+        if not state.busy and state.current == self._final[0]:
+            live |= self._final[1]
         for name, (figure, form) in READ_OUTS.items():
-            value = state.live.get(figure)
+            value = live.get(figure)
             getattr(ui, name).setText(NOTHING if value is None else form.format(value))
         ui.messageLabel.setText(messageHtml(state))
         ui.messageLabel.setToolTip(state.details or _("How the last run ended."))
         if state.current != self._judged:
             self._judged, self._kept = state.current, False
         ui.judgementWidget.setVisible(bool(state.worse) and not state.busy and not self._kept)
-        self._drawCurve(state.losses, state.dices)
+        drawCurve(ui.curveLabel, self._qt, state.losses, state.dices)
 
     def showReady(self, missing: Sequence[str], estimate: Estimate | None) -> None:
         """Show whether Apply may be pressed and what it will take; for when nothing runs."""
@@ -207,27 +214,6 @@ class Panel:
                 table.setItem(index, column, self._qt.QTableWidgetItem(text))
         table.resizeColumnsToContents()
 
-    def _drawCurve(self, losses: Sequence[float], dices: Sequence[float]) -> None:
-        label, qt = self._ui.curveLabel, self._qt
-        if len(losses) < 2:
-            label.clear()
-            return
-        width, height = max(40, label.width), max(30, label.height)
-        pixmap = qt.QPixmap(width, height)
-        pixmap.fill(qt.QColor(0, 0, 0, 0))
-        painter = qt.QPainter()
-        painter.begin(pixmap)
-        for values, colour in ((losses, LOSS_COLOUR), (dices, DICE_COLOUR)):
-            pen = qt.QPen()
-            pen.setColor(qt.QColor(colour))
-            pen.setWidth(2)
-            painter.setPen(pen)
-            points = polyline(values, width, height)
-            for (x0, y0), (x1, y1) in pairwise(points):
-                painter.drawLine(int(x0), int(y0), int(x1), int(y1))
-        painter.end()
-        label.setPixmap(pixmap)
-
 
 def messageHtml(state: State) -> str:
     """Return the warnings and the message as coloured bars, dark on light in every palette."""
@@ -269,25 +255,3 @@ def _change(run: Run, name: str) -> str:
     if before is None or name in ("folds_percent", "largest_mm"):
         return f"{after:.3g}"
     return f"{before:.3f} \N{RIGHTWARDS ARROW} {after:.3f}"
-
-
-Points = list[tuple[float, float]]
-
-
-def polyline(values: Sequence[float], width: float, height: float, margin: float = 3.0) -> Points:
-    """Return the points (x to the right, y down) of a line through values, filling a rectangle.
-
-    The least value lies at the bottom. Values that are not finite are left out; a constant line
-    runs through the middle.
-    """
-    finite = [(index, v) for index, v in enumerate(values) if math.isfinite(v)]
-    if len(finite) < 2:
-        return []
-    low, high = min(v for _, v in finite), max(v for _, v in finite)
-    across = (width - 2 * margin) / (len(values) - 1)
-    up = (height - 2 * margin) / (high - low) if high > low else 0.0
-    middle = height / 2
-    return [
-        (margin + index * across, height - margin - (v - low) * up if up else middle)
-        for index, v in finite
-    ]

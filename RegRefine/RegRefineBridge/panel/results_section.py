@@ -66,7 +66,9 @@ class ResultsSection:
         """Show a result that has come into the scene."""
         self._ui.resultsCollapsibleButton.collapsed = False
         self._ui.metricsTableView.setMRMLTableNode(run.nodes.get("metrics"))
+        self._ui.metricsTableView.verticalHeader().setVisible(False)
         self._ui.metricsTableView.resizeColumnsToContents()
+        self._panel.showFinal(run, self._presenter.state)
         if "warpedVolume" in run.nodes:
             self.onView("after", True)
 

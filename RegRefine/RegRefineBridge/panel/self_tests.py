@@ -18,6 +18,8 @@ import numpy as np
 import qt
 import slicer
 
+from RegRefineLib.errors import RegRefineError
+
 from ..process import packages as dependencies
 from .self_test_guard import LongestGap, Printed
 
@@ -98,6 +100,8 @@ class SelfTests:
         run = self.waitForRun()
         self.assertGreater(run.after["dice"], run.before["dice"])
         self.assertTrue(parameters.outputTransform)
+        self.assertEqual(ui.diceValue.text, f"{run.after['dice']:.3f}")
+        self.assertEqual(ui.largestValue.text, f"{run.after['largest_mm']:.1f} mm")
         for name in ("transform", "warpedVolume", "warpedSegmentation", "metrics", "chart"):
             self.assertIn(name, run.nodes)
         self.assertTrue(ui.afterButton.enabled)
@@ -145,6 +149,43 @@ class SelfTests:
         run = logic.run(fixed, moving, onState=states.append)
         self.assertTrue(run.nodes["transform"].IsA("vtkMRMLTransformNode"))
         self.assertTrue(any(state.busy for state in states))
+
+    def test_a_script_that_fails_leaves_the_logic_usable(self):
+        """What onState throws ends a run that is waited for; a second run is refused meanwhile."""
+        if not self.canRun():
+            return
+        logic = slicer.util.getModuleLogic("RegRefine")
+        fixed, moving, *_labels = addPair()
+        refused = []
+
+        def again(state):
+            if state.phase == "running":
+                with self.assertRaisesRegex(RegRefineError, "under way") as caught:
+                    logic.run(fixed, moving)
+                refused.append(caught.exception)
+                raise KeyError("of the script")
+
+        with self.assertRaises(KeyError):
+            logic.run(fixed, moving, "fast", onState=again)
+        self.assertEqual(len(refused), 1)
+        self.assertFalse(logic.presenter.state.busy)
+        self.assertTrue(logic.run(fixed, moving, "fast").nodes["transform"].GetScene())
+
+    def test_the_views_follow_what_is_removed(self):
+        """After the warped volume is deleted no button of a view stays pressed."""
+        if not self.canRun():
+            return
+        ui, _parameters = self.openPanel()
+        self.choosePair()
+        self.choose(steps=2)
+        ui.applyButton.click()
+        run = self.waitForRun()
+        self.assertTrue(ui.afterButton.checked)
+        ui.blendSlider.value = 80
+        slicer.mrmlScene.RemoveNode(run.nodes["warpedVolume"])
+        self.waitFor(lambda: not ui.afterButton.checked)
+        self.assertFalse(ui.afterButton.enabled)
+        self.assertFalse(ui.blendSlider.enabled)
 
     # helpers
 

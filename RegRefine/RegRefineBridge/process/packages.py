@@ -114,8 +114,9 @@ def _offerExtension(slicer: Any) -> None:
         raise RegRefineError(
             _("RegRefine needs the PyTorch extension; install it in the Extensions Manager.")
         )
-    manager = slicer.app.extensionsManagerModel()
-    if not manager.installExtensionFromServer("PyTorch", True):
+    # absent in a Slicer that was built without the Extensions Manager
+    model = getattr(slicer.app, "extensionsManagerModel", None)
+    if model is None or not model().installExtensionFromServer("PyTorch", True):
         raise RegRefineError(
             _("The PyTorch extension could not be installed; try it in the Extensions Manager.")
         )

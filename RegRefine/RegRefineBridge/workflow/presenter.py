@@ -167,6 +167,9 @@ class Presenter(ShownResult):
         if self._publishing is not None:
             self._leave()
             self._end(reason or _dropped(), "info")
+        elif self.state.busy and not self._worker.running:
+            self._leave()  # a listener failed before the worker was asked
+            self._end(reason or _dropped(), "info")
         elif self.state.busy:
             self._reason = reason
             self._change(phase="stopping", stage=_("Dropping the run"))
