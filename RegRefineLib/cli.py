@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__, threads
+from .commands import streams
 from .errors import Cancelled, RegRefineError
 
 # name -> module of commands/; imported only when the command runs, so that help comes at once
 COMMANDS = {
     "register": "register two volumes",
-    "apply": "move a volume, labels or landmarks through a transform",
+    "apply": "move an image, labels, landmarks or a model through transforms",
     "sequence": "follow a series over time from one of its frames",
     "cohort": "register many scans, on all cores or on a cluster",
+    "convert": "write transforms as another program's kind of file",
+    "jacobian": "how much a transform swells and shrinks each voxel",
     "evaluate": "metrics of how well two label maps, images or landmark sets agree",
     "list": "presets, starts, refinements, similarities ... by name, and their settings",
     "models": "list, fetch, verify and remove networks' weights",
@@ -54,10 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads.prepare()
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
+    streams.prepare()
     try:
         arguments = parser(command).parse_args(words)
         run = importlib.import_module(f".commands.{arguments.command}", __package__).run
-        return int(run(arguments) or 0)
+        with streams.shown_warnings():
+            return int(run(arguments) or 0)
     except RegRefineError as error:
         sys.stderr.write(f"regrefine: {' '.join(str(error).split())}\n")
         return 2

@@ -18,6 +18,10 @@ class Stopped(Exception):
     """Raised by a report callback: end the run now and keep the best field so far."""
 
 
+class RegRefineWarning(UserWarning):
+    """Something doubtful about an input that was read all the same; the message says what."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> RegRefineError:
     """Return the error for a name that is not among those known, with the nearest ones.
 

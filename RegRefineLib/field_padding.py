@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .geometry import DisplacementField, FloatArray
+from .geometry import DisplacementField, FloatArray, transformed
 
 Margin = tuple[int, int, int]
 STEEPEST_SLOPE = 2.0 / 3.0
@@ -41,7 +41,7 @@ def everywhere(field: DisplacementField, linear: FloatArray) -> GridAndMatrix:
         return GridAndMatrix(tapered(field, margin))
     points = field.geometry.points()
     inverse = np.linalg.inv(linear)
-    rest = (points + field.vectors) @ inverse[:3, :3].T + inverse[:3, 3] - points
+    rest = transformed(inverse, points + field.vectors) - points
     field = DisplacementField(rest.astype(field.vectors.dtype), field.geometry)
     return GridAndMatrix(tapered(field, _bounded(field, needed_margin(field))), linear)
 

@@ -30,8 +30,7 @@ from .ops.warp import (
     to_millimetres,
 )
 from .pair import Refined
-from .prepare import field_at
-from .resample import resample
+from .resample import field_on, resample
 
 Metrics = dict[str, Any]
 # SD of ln det J and % of voxels below a tenth of their volume from which on a field is called rough
@@ -145,11 +144,11 @@ class Finish:
         grid = self.fixed.geometry
         field = to_millimetres(displacement, grid)
         if not self.is_linear:
-            return field
+            return DisplacementField(field.vectors, grid, self.matrix)
         linear = self.matrix[:3, :3].astype(np.float32)
         vectors = field.vectors @ linear.T
         vectors += DisplacementField.from_affine(self.matrix, grid).vectors
-        return DisplacementField(vectors, grid)
+        return DisplacementField(vectors, grid, self.matrix)
 
     def _inverse(self, displacement: Tensor) -> tuple[DisplacementField, float]:
         """Return the map from moving to fixed points on the moving grid, and its residual.
@@ -200,7 +199,7 @@ class Finish:
         given = self.extras.initial
         if not isinstance(given, DisplacementField):
             return None if given is None else linear
-        field = DisplacementField(field_at(given, self.fixed.geometry), self.fixed.geometry)
+        field = field_on(given, self.fixed.geometry)
         return self._metrics(field, self._image(field), self._labels(field))
 
     def _metrics(self, field: DisplacementField, image: Warped, labels: Volume | None) -> Metrics:
@@ -239,12 +238,9 @@ def _with_linear(
     left: DisplacementField, inverse: FloatArray, target: Geometry
 ) -> DisplacementField:
     """Return `left`, a field on the fixed grid, after the 4x4 `inverse`, on the moving grid."""
-    parts = [
-        resample(Volume(left.vectors[..., c], left.geometry), target, inverse).array
-        for c in range(3)
-    ]
     linear = DisplacementField.from_affine(inverse, target).vectors
-    return DisplacementField(np.stack(parts, axis=-1) + linear, target)
+    vectors = field_on(left, target, inverse).vectors + linear
+    return DisplacementField(vectors, target, inverse)
 
 
 def thinned_out(grid: Geometry) -> Geometry:

@@ -30,7 +30,7 @@ def read_only(array: ArrayLike, dtype: Any = None) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """A voxel grid in space.
+    """A voxel grid in space; its axes need not be at right angles.
 
     Attributes:
         shape: number of voxels (k, j, i).
@@ -101,12 +101,11 @@ class Geometry:
 
     def to_ras(self, index: ArrayLike) -> FloatArray:
         """Return RAS mm (..., 3) of voxel indices (i, j, k) of shape (..., 3)."""
-        return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return transformed(self.affine, index)
 
     def to_index(self, point_ras: ArrayLike) -> FloatArray:
         """Return voxel indices (i, j, k) of shape (..., 3) of RAS mm points (..., 3)."""
-        inverse = self.inverse_affine
-        return np.asarray(point_ras, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return transformed(self.inverse_affine, point_ras)
 
     def points(self) -> FloatArray:
         """Return the RAS mm of every voxel centre, shape (k, j, i, 3)."""
@@ -130,6 +129,13 @@ class Geometry:
         affine = self.affine.copy()
         affine[:3, :3] *= factor
         affine[:3, 3] = self.to_ras((factor - 1) / 2)
+        return Geometry(shape, affine)
+
+    def with_spacing(self, shape: tuple[int, int, int], spacing: ArrayLike) -> Geometry:
+        """Return the grid of `shape` (k,j,i) and `spacing` mm (i,j,k) about the same middle."""
+        affine = self.affine.copy()
+        affine[:3, :3] = self.direction * np.asarray(spacing, dtype=float)
+        affine[:3, 3] = self.centre - affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
         return Geometry(shape, affine)
 
     def padded(self, margin: tuple[int, int, int]) -> Geometry:
@@ -182,12 +188,16 @@ class DisplacementField:
     Attributes:
         vectors: u, shape (k, j, i, 3), components (R, A, S) in mm.
         geometry: the grid of the fixed points x.
+        linear: 4x4, the linear part of the mapping where it is known (RAS mm -> RAS mm).
 
-    This is Slicer's "from parent" and ITK's resampling direction.
+    This is Slicer's "from parent" and ITK's resampling direction. The one rule for points outside
+    the grid: the mapping goes on with the displacement of the nearest point of the grid's border,
+    and from there on with its linear part, the identity where that is not known.
     """
 
     vectors: FloatArray
     geometry: Geometry
+    linear: FloatArray | None = None
 
     def __post_init__(self) -> None:
         vectors = read_only(self.vectors)
@@ -196,6 +206,8 @@ class DisplacementField:
                 f"vectors: shape {vectors.shape} does not fit the grid's {self.geometry.shape}"
             )
         object.__setattr__(self, "vectors", vectors)
+        if self.linear is not None:
+            object.__setattr__(self, "linear", read_only(self.linear, np.float64))
 
     @classmethod
     def from_voxels(cls, displacement_ijk: FloatArray, geometry: Geometry) -> DisplacementField:
@@ -212,12 +224,16 @@ class DisplacementField:
         lines = k[:, None] * by_index[:, 2] + j * by_index[:, 1] + by_index[:, 3]
         vectors = np.empty((*geometry.shape, 3), np.float32)
         np.add(lines[:, :, None], i * by_index[:, 0], out=vectors, casting="same_kind")
-        return cls(vectors, geometry)
+        return cls(vectors, geometry, np.array(matrix))
 
     def at(self, points_ras: ArrayLike) -> FloatArray:
-        """Return u (n, 3) in mm at RAS mm points (n, 3), linearly; outside, the nearest face's."""
+        """Return u (n, 3) in mm at RAS mm points (n, 3), linearly interpolated.
+
+        Outside the grid it goes on as the class says.
+        """
         size = np.array(self.geometry.shape[::-1])
-        index = np.clip(self.geometry.to_index(points_ras).reshape(-1, 3), 0, size - 1)
+        asked = self.geometry.to_index(points_ras).reshape(-1, 3)
+        index = np.clip(asked, 0, size - 1)
         low = np.minimum(index.astype(int), np.maximum(size - 2, 0))
         part = index - low
         result = np.zeros(index.shape)
@@ -225,12 +241,30 @@ class DisplacementField:
             i, j, k = np.minimum(low + corner, size - 1).T
             weight = np.where(np.array(corner) == 1, part, 1.0 - part).prod(axis=1)
             result += weight[:, None] * self.vectors[k, j, i]
-        return result
+        return result + self.beyond(asked - index)
+
+    def beyond(self, steps_ijk: FloatArray) -> FloatArray:
+        """Return what the linear part adds (..., 3) in mm on a way (i,j,k) out of the grid."""
+        if self.linear is None:
+            return np.zeros(steps_ijk.shape)
+        growth = (self.linear[:3, :3] - np.eye(3)) @ self.geometry.affine[:3, :3]
+        grown: FloatArray = steps_ijk @ growth.T
+        return grown
 
     def to_voxels(self) -> FloatArray:
         """Return u (k,j,i,3) in voxels of the field's own grid along (i, j, k)."""
         matrix = self.geometry.inverse_affine[:3, :3].astype(self.vectors.dtype)
         return self.vectors @ matrix.T
+
+
+def moved_points(points_ras: ArrayLike, mapping: DisplacementField | FloatArray | None) -> Any:
+    """Return points (n, 3) in RAS mm through a field, a 4x4 or None (the identity)."""
+    points = np.asarray(points_ras, dtype=np.float64)
+    if mapping is None:
+        return points
+    if isinstance(mapping, DisplacementField):
+        return points + mapping.at(points)
+    return transformed(mapping, points)
 
 
 def check_finite(array: NDArray[Any], name: object) -> None:
@@ -252,10 +286,13 @@ def sizes_text(shape: tuple[int, ...]) -> str:
 def transformed(matrix: ArrayLike, points: ArrayLike) -> FloatArray:
     """Return points (..., 3) under a 4x4 affine matrix, float64."""
     affine = np.asarray(matrix, dtype=np.float64)
-    return np.asarray(points) @ affine[:3, :3].T + affine[:3, 3]
+    result: FloatArray = np.asarray(points, dtype=np.float64) @ affine[:3, :3].T
+    result += affine[:3, 3]
+    return result
 
 
-def narrowest_integer(largest: int) -> type[np.integer[Any]]:
-    """Return the narrowest of uint8, int16, int32, int64 that holds labels from 0 to `largest`."""
-    kinds = (np.uint8, np.int16, np.int32)
-    return next((kind for kind in kinds if largest <= np.iinfo(kind).max), np.int64)
+def narrowest_integer(largest: int, lowest: int = 0) -> type[np.integer[Any]]:
+    """Return the narrowest of uint8, int16, int32, uint32, int64, uint64 for lowest..largest."""
+    kinds = (np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64)
+    fits = (k for k in kinds if np.iinfo(k).min <= lowest and largest <= np.iinfo(k).max)
+    return next(fits, np.int64)

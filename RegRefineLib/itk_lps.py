@@ -38,6 +38,40 @@ def from_image(image: sitk.Image) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), geometry_of(image))
 
 
+def array_to_image(array: NDArray[Any], geometry: Geometry, frames: bool = False) -> sitk.Image:
+    """Return an array (k, j, i) or (k, j, i, n) as a SimpleITK image.
+
+    The n values are those of each voxel, or frames of a four-dimensional image.
+    """
+    if not frames or array.ndim == 3:
+        image = sitk.GetImageFromArray(_storable(array), isVector=array.ndim > 3)
+        return _placed(image, geometry)
+    image = sitk.GetImageFromArray(_storable(np.moveaxis(array, -1, 0)), isVector=False)
+    _, origin, spacing, direction = grid_of(geometry)
+    axes = np.eye(4)
+    axes[:3, :3] = np.reshape(direction, (3, 3))
+    image.SetDirection(axes.ravel().tolist())
+    image.SetSpacing([*spacing, 1.0])
+    image.SetOrigin([*origin, 0.0])
+    return image
+
+
+def affine_of(image: sitk.Image | sitk.ImageFileReader) -> FloatArray:
+    """Return the 4x4 voxel (i,j,k) -> RAS mm of an image's first three axes.
+
+    Axes that it does not have are those of space.
+    """
+    n = image.GetDimension()
+    kept = min(n, 3)
+    direction, spacing, origin = np.eye(3), np.ones(3), np.zeros(3)
+    direction[:kept, :kept] = np.array(image.GetDirection()).reshape(n, n)[:kept, :kept]
+    spacing[:kept], origin[:kept] = image.GetSpacing()[:kept], image.GetOrigin()[:kept]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * SIGNS[:, None] * spacing + 0.0
+    affine[:3, 3] = flip_points(origin)
+    return affine
+
+
 def field_to_image(field: DisplacementField) -> sitk.Image:
     """Return a field as a SimpleITK image of LPS mm vectors, float32 or float64 as the field is."""
     vectors = _storable(field.vectors)

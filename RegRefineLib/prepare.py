@@ -10,14 +10,24 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .errors import RegRefineError
-from .geometry import DisplacementField, FloatArray, Geometry, Volume, check_finite, sizes_text
+from .geometry import (
+    DisplacementField,
+    FloatArray,
+    Geometry,
+    Volume,
+    check_finite,
+    sizes_text,
+    transformed,
+)
 from .job import Extras, Job
 from .ops.warp import from_millimetres
 from .pair import Pair
-from .resample import antialiased, coarser, covered, resample
+from .resample import antialiased, coarser, covered, field_on, resample, resample_labels
 
 # beyond this a matrix is taken for singular
 LARGEST_CONDITION = 1e8
+# labels up to here stay as they are
+_LARGEST_LABEL = 4095
 
 
 def working_grid(fixed: Geometry, spacing_mm: float) -> Geometry:
@@ -101,6 +111,7 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
             return None
         return to_tensor(inside, device).float()
 
+    fixed_labels, moving_labels = numbered(extras.fixed_labels, extras.moving_labels)
     return Pair(
         fixed=image(fixed, None),
         moving=image(moving, matrix),
@@ -109,8 +120,8 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
         moving_mask=field_of_view()
         if extras.moving_mask is None
         else mask(extras.moving_mask, matrix, "moving mask"),
-        fixed_labels=labels(extras.fixed_labels, None),
-        moving_labels=labels(extras.moving_labels, matrix),
+        fixed_labels=labels(fixed_labels, None),
+        moving_labels=labels(moving_labels, matrix),
         initial=_initial(extras.initial, grid, matrix, device),
         fixed_points=_points(extras.fixed_landmarks, grid, np.eye(4), device),
         moving_points=_points(extras.moving_landmarks, grid, matrix, device),
@@ -133,7 +144,7 @@ def on_image_grids(extras: Extras, fixed: Volume, moving: Volume) -> tuple[Extra
         if volume.geometry.overlap(image.geometry) == 0.0:
             raise RegRefineError(f"{name}: does not overlap its image in space")
         sentences.append(f"{name}: on another grid than its image; resampled by position")
-        return resample(volume, image.geometry, None, "nearest")
+        return resample_labels(volume, image.geometry)
 
     fitted = replace(
         extras,
@@ -145,6 +156,29 @@ def on_image_grids(extras: Extras, fixed: Volume, moving: Volume) -> tuple[Extra
     return fitted, sentences
 
 
+def numbered(fixed: Volume | None, moving: Volume | None) -> tuple[Volume | None, Volume | None]:
+    """Return label maps whose numbers are small, the same label under the same one in both.
+
+    Ids of atlases (614454277) are too large for tables by label and not exact in float32; they are
+    counted from 1 here, where the pair is made. Metrics and files have them as they were.
+    """
+    maps = [volume for volume in (fixed, moving) if volume is not None]
+    largest = max((int(volume.array.max(initial=0)) for volume in maps), default=0)
+    if largest <= _LARGEST_LABEL:
+        return fixed, moving
+    known = np.unique(np.concatenate([np.unique(volume.array) for volume in maps]))
+    known = np.concatenate([[0], known[known > 0]])
+
+    def ranked(volume: Volume | None) -> Volume | None:
+        if volume is None:
+            return None
+        place = np.minimum(np.searchsorted(known, volume.array), len(known) - 1)
+        ranks = np.where(known[place] == volume.array, place, 0)  # a negative one is none
+        return Volume(ranks.astype(np.int32), volume.geometry)
+
+    return ranked(fixed), ranked(moving)
+
+
 def _points(
     marks: FloatArray | None, grid: Geometry, matrix: FloatArray, device: torch.device
 ) -> Tensor | None:
@@ -152,7 +186,7 @@ def _points(
     if marks is None:
         return None
     to_voxels = grid.inverse_affine @ np.linalg.inv(matrix)
-    i_j_k = np.asarray(marks) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+    i_j_k = transformed(to_voxels, marks)
     return torch.from_numpy(i_j_k[:, ::-1].astype(np.float32)).to(device)
 
 
@@ -174,18 +208,10 @@ def _initial(
     if not isinstance(given, DisplacementField):
         return None
     points = grid.points()
-    moved = points + field_at(given, grid)
+    moved = points + field_on(given, grid).vectors
     inverse = np.linalg.inv(matrix)
-    left = moved @ inverse[:3, :3].T + inverse[:3, 3] - points
+    left = transformed(inverse, moved) - points
     return from_millimetres(DisplacementField(left.astype(np.float32), grid)).to(device)
-
-
-def field_at(field: DisplacementField, grid: Geometry) -> FloatArray:
-    """Return the field's vectors (k,j,i,3) in mm at the voxels of `grid`, linearly."""
-    if field.geometry.same_grid(grid):
-        return field.vectors
-    parts = [resample(Volume(field.vectors[..., c], field.geometry), grid).array for c in range(3)]
-    return np.stack(parts, axis=-1)
 
 
 def check_image(volume: Volume, name: str) -> None:

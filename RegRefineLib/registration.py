@@ -27,6 +27,7 @@ from .linear.search import align
 from .live_metrics import Monitor
 from .pair import Pair, Refined, Report, ignore
 from .plan import Plan, plan, smaller_job
+from .planar import is_slice, register_slices
 from .prepare import check_overlap, make_pair, on_image_grids
 from .settings import read_settings
 from .start_kept import better_of
@@ -49,6 +50,8 @@ def register(
         RegRefineError: the input cannot be registered, or the job cannot be done as it is; plan.py
             raises it before the first report.
     """
+    if is_slice(fixed) or is_slice(moving):
+        return register_slices(fixed, moving, job, report, extras or Extras(), register)
     run = _Run(fixed, moving, report)
     with run.timed("plan"):
         given, moved = on_image_grids(extras or Extras(), fixed, moving)

@@ -5,17 +5,20 @@ The work is SimpleITK's, which is fast and uses all cores; fields are applied in
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .geometry import DisplacementField, FloatArray, Geometry, Volume
+from .geometry import DisplacementField, FloatArray, Geometry, Volume, transformed
 from .itk_lps import affine_to_transform, field_to_image, from_image, grid_of, to_image
 
 INTERPOLATIONS = {
     "linear": sitk.sitkLinear,
     "nearest": sitk.sitkNearestNeighbor,
     "bspline": sitk.sitkBSpline,
+    "sinc": sitk.sitkLanczosWindowedSinc,
 }
 Mapping = DisplacementField | FloatArray | None
 
@@ -28,16 +31,18 @@ def resample(
     target: Geometry,
     mapping: Mapping = None,
     interpolation: str = "linear",
-    outside: float = 0.0,
+    outside: float | None = None,
 ) -> Volume:
     """Return `source` on the grid `target`: each target point x takes source's value at mapping(x).
 
     Args:
         mapping: None for the identity, a 4x4 (target RAS mm -> source RAS mm), or a field that
             holds the whole mapping x -> x + u(x). The field may lie on another grid than `target`;
-            beyond its own grid its border value goes on, as in Slicer.
-        interpolation: linear, nearest or bspline (cubic, which may overshoot the source's range).
+            beyond its own it goes on as `DisplacementField` says.
+        interpolation: linear, nearest, bspline (cubic) or sinc (Lanczos window, five voxels wide);
+            the last two may overshoot the source's range.
         outside: the value of points more than half a voxel outside the source's voxel centres.
+            None: the source's lowest value (air in a CT), and with nearest 0 (no label).
 
     Returns:
         With nearest the source's own pixel type and only values of the source (and `outside`), so
@@ -52,8 +57,12 @@ def resample(
         )
     if interpolation != "nearest" and source.array.dtype != np.float64:
         source = Volume(source.array.astype(np.float32, copy=False), source.geometry)
+    if outside is None:
+        outside = 0.0 if interpolation == "nearest" else float(source.array.min())
     image, mode = to_image(source), INTERPOLATIONS[interpolation]
     if isinstance(mapping, DisplacementField):
+        if mapping.linear is not None and not _within(target, mapping.geometry):
+            mapping = field_on(mapping, target)  # ITK goes on with the border alone
         moved = _through_field(image, target, mapping, mode, outside)
     else:
         moved = _through_affine(image, target, mapping, mode, outside)
@@ -61,17 +70,84 @@ def resample(
     return Volume(array.astype(source.array.dtype, copy=False), target)
 
 
-def covered(moving: Geometry, grid: Geometry, matrix: FloatArray | None = None) -> Volume | None:
+def resample_labels(
+    source: Volume, target: Geometry, mapping: Mapping = None, outside: int = 0
+) -> Volume:
+    """Return a label map on the grid `target` by nearest neighbour, whatever its numbers are.
+
+    They are numbered 0, 1, ... on the way, since floating-point numbers do not hold large ids.
+    """
+    values, places = np.unique(source.array, return_inverse=True)
+    known = np.union1d(values, np.array([outside], dtype=values.dtype))
+    numbers = np.searchsorted(known, values)[places].reshape(source.array.shape).astype(np.int32)
+    beyond = int(np.searchsorted(known, outside))
+    moved = resample(Volume(numbers, source.geometry), target, mapping, "nearest", beyond)
+    return Volume(known[moved.array], target)
+
+
+def as_type(volume: Volume, kind: np.dtype[Any]) -> Volume:
+    """Return the volume in another pixel type: rounded and clipped to what an integer holds."""
+    if kind.kind not in "iu" or volume.array.dtype == kind:
+        return Volume(volume.array.astype(kind, copy=False), volume.geometry)
+    limits = np.iinfo(kind)
+    array = np.clip(np.rint(volume.array.astype(np.float64)), limits.min, limits.max)
+    return Volume(array.astype(kind), volume.geometry)
+
+
+def covered(moving: Geometry, grid: Geometry, mapping: Mapping = None) -> Volume | None:
     """Return 1 where the moving image lies on `grid` and 0 elsewhere; None where it covers it all.
 
     The image ends half a voxel beyond its outermost voxel centres, as in `resample`.
 
     Args:
-        matrix: 4x4, RAS mm of the grid -> RAS mm of the moving image; None: the same space.
+        mapping: as `resample` takes it; None: the same space.
     """
     whole = Volume(np.broadcast_to(np.uint8(1), moving.shape), moving)
-    inside = resample(whole, grid, matrix, "nearest")
+    inside = resample(whole, grid, mapping, "nearest")
     return None if inside.array.all() else inside
+
+
+def field_on(
+    field: DisplacementField, grid: Geometry, matrix: FloatArray | None = None
+) -> DisplacementField:
+    """Return the field's vectors, linearly interpolated, at the voxels of `grid`.
+
+    Beyond the field's own grid it goes on as `DisplacementField` says.
+
+    Args:
+        matrix: 4x4, RAS mm -> RAS mm: the vector of a voxel x of `grid` is the field's at matrix x.
+    """
+    if matrix is None and field.geometry.same_grid(grid):
+        return DisplacementField(field.vectors, grid, field.linear)
+    to_index = field.geometry.inverse_affine @ (np.eye(4) if matrix is None else matrix)
+    last = np.array(field.geometry.shape[::-1]) - 1
+    vectors = np.empty((*grid.shape, 3), field.vectors.dtype)
+    components = [np.ascontiguousarray(field.vectors[..., c]) for c in range(3)]
+    for plane, corner in enumerate(_plane_starts(grid)):
+        j, i = (np.arange(n)[:, None] for n in grid.shape[1:])
+        points = corner + j[:, None] * grid.affine[:3, 1] + i * grid.affine[:3, 0]
+        asked = transformed(to_index, points)
+        index = np.clip(asked, 0, last)
+        where = np.moveaxis(index[..., ::-1], -1, 0)
+        for c, values in enumerate(components):
+            vectors[plane, ..., c] = ndimage.map_coordinates(values, where, order=1, mode="nearest")
+        if field.linear is not None:
+            vectors[plane] += field.beyond(asked - index)
+    return DisplacementField(vectors, grid, field.linear if matrix is None else None)
+
+
+def _plane_starts(grid: Geometry) -> FloatArray:
+    """Return the RAS mm (k, 3) of the first voxel of each plane."""
+    return grid.origin + np.arange(grid.shape[0])[:, None] * grid.affine[:3, 2]
+
+
+def _within(target: Geometry, block: Geometry) -> bool:
+    """Return whether all voxel centres of `target` lie between those of `block`."""
+    ends = [(0, n - 1) for n in target.shape[::-1]]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    index = block.to_index(target.to_ras(corners))
+    last = np.array(block.shape[::-1]) - 1
+    return bool((index >= -1e-3).all() and (index <= last + 1e-3).all())
 
 
 def smoothed(volume: Volume, sigma_mm: float) -> Volume:

@@ -33,6 +33,7 @@ SHARED = VALUES | {
     "pair",
     "resample",
     "itk_lps",
+    "mapping",
     "__version__",
 }
 # room -> the rooms and files that it may import besides SHARED; a new import is a line here

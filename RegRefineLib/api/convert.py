@@ -186,12 +186,15 @@ def _kind(value: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
-def mapping_of(value: Any, name: str, fixed: Geometry | None = None) -> Any:
+def mapping_of(
+    value: Any, name: str, fixed: Geometry | None = None, moving: Geometry | None = None
+) -> Any:
     """Return a transform as a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
 
     Args:
         value: a path, a SimpleITK transform, a 4x4, a field, a Transform or a result.
         fixed: the fixed grid, for transforms that bring none along.
+        moving: the moving grid, for those of FSL.
 
     Raises:
         RegRefineError: another kind, or a file that cannot be read.
@@ -203,7 +206,7 @@ def mapping_of(value: Any, name: str, fixed: Geometry | None = None) -> Any:
     if isinstance(mapping, (str, os.PathLike)):
         from ..io.transforms import read_transform
 
-        return read_transform(mapping, fixed)
+        return read_transform(mapping, fixed, moving)
     if isinstance(mapping, sitk.Transform):
         return _itk_mapping(mapping, name, fixed)
     array = np.asarray(mapping) if isinstance(mapping, (list, tuple, np.ndarray)) else None

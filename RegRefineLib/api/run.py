@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +13,13 @@ from typing import Any
 from ..errors import RegRefineError, unknown
 from ..geometry import Volume
 from ..interrupts import stoppable
-from ..io.volumes import LabelMap
+from ..io.label_pairs import paired
+from ..io.notices import collected
+from ..io.result_folder import say_ending
+from ..io.volumes import LabelMap, read_masked
 from ..job import Extras, Job, Progress, Result
 from ..provenance import described
-from .convert import image_of, labels_of, mapping_of, points_of
+from .convert import Image, image_of, labels_of, mapping_of, points_of
 from .result import Registration
 
 # torch's random state and numbers of threads are the process's: one registration at a time
@@ -32,6 +36,7 @@ class Inputs:
     moving: Volume
     extras: Extras
     label_map: LabelMap | None
+    doubts: tuple[str, ...] = ()  # what the files' readers said
 
 
 def register(
@@ -92,7 +97,8 @@ def with_inputs(raw: Result, inputs: Inputs, sources: Mapping[str, Any]) -> Resu
         for name, value in read.items()
         if value is not None
     }
-    return replace(raw, provenance={**raw.provenance, "inputs": entries})
+    provenance = {**raw.provenance, "inputs": entries}
+    return replace(raw, provenance=provenance, warnings=[*inputs.doubts, *raw.warnings])
 
 
 def job_and_extras(preset: str | Job, options: Mapping[str, Any]) -> tuple[Job, dict[str, Any]]:
@@ -132,8 +138,27 @@ def read_inputs(fixed: Any, moving: Any, given: Mapping[str, Any]) -> Inputs:
         there = [name for name in names if given.get(name) is not None]
         if len(there) == 1:
             raise RegRefineError(f"{what}: give both {names[0]} and {names[1]}, or neither")
-    images = image_of(fixed, "fixed"), image_of(moving, "moving")
-    found: dict[str, Any] = {}
+    with collected() as doubts:
+        inputs = _read(fixed, moving, given)
+        say_ending(inputs.fixed.geometry)
+    return replace(inputs, doubts=tuple(doubts))
+
+
+def _image_and_holes(value: Any, name: str) -> tuple[Image, Volume | None]:
+    """Return an image and, of a file with NaN, the mask of its other voxels."""
+    if not isinstance(value, (str, os.PathLike)):
+        return image_of(value, name), None
+    volume, inside = read_masked(value)
+    return image_of(volume), inside
+
+
+def _read(fixed: Any, moving: Any, given: Mapping[str, Any]) -> Inputs:
+    sides = {"fixed": fixed, "moving": moving}
+    read = {side: _image_and_holes(value, side) for side, value in sides.items()}
+    images = read["fixed"][0], read["moving"][0]
+    found: dict[str, Any] = {
+        f"{side}_mask": inside for side, (_, inside) in read.items() if inside is not None
+    }
     maps: dict[str, LabelMap] = {}
     for name, value in given.items():
         if value is None:
@@ -142,9 +167,12 @@ def read_inputs(fixed: Any, moving: Any, given: Mapping[str, Any]) -> Inputs:
             maps[name] = labels_of(value, name)
             found[name] = maps[name].volume
         elif name == "initial":
-            found[name] = mapping_of(value, name, images[0].geometry)
+            found[name] = mapping_of(value, name, *(each.geometry for each in images))
         else:
             found[name] = points_of(value, name)
+    if len(maps.keys() & {"fixed_labels", "moving_labels"}) == 2:
+        maps["moving_labels"] = paired(maps["fixed_labels"], maps["moving_labels"])
+        found["moving_labels"] = maps["moving_labels"].volume
     pair = [found.get(f"{side}_landmarks") for side in ("fixed", "moving")]
     if pair[0] is not None and pair[1] is not None and len(pair[0]) != len(pair[1]):
         raise RegRefineError(

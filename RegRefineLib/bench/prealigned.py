@@ -111,5 +111,4 @@ def _onto(moving: Volume, fixed: Volume, matrix: FloatArray) -> Volume:
     if np.array_equal(matrix, np.eye(4)) and moving.geometry.same_grid(fixed.geometry):
         return Volume(moving.array.astype(np.float32), fixed.geometry)
     source = antialiased(moving, fixed.geometry, matrix)
-    lowest = float(moving.array.min())
-    return resample(source, fixed.geometry, matrix, outside=lowest)
+    return resample(source, fixed.geometry, matrix, outside=float(moving.array.min()))

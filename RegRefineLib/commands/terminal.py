@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ..errors import RegRefineError
 from ..job import Progress
 from ..judgement import table
 from ..progress_bar import Bar
@@ -13,8 +14,13 @@ __all__ = ["Bar", "Events", "Quiet", "Verbose", "say", "show_table", "table"]
 
 def say(text: str = "") -> None:
     """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RegRefineError(f"standard output cannot be written ({error.strerror})") from error
 
 
 class Events:

@@ -1,19 +1,33 @@
-"""One DICOM series from a folder, or from any file of it, with a look at where its slices lie."""
+"""One DICOM series from a folder, or from any file of it, each slice put where it says it lies.
+
+Values are read as float32, since every slice may have a scale of its own; they become whole numbers
+again where all of them are. Slices that are unevenly spaced, or stacked at a slant (a tilted
+gantry), are resampled to an even, straight grid, which is said.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from ..errors import RegRefineError
-from .paths import quiet
+from ..geometry import FloatArray, narrowest_integer
+from ..itk_lps import affine_of, flip_points
+from . import dicom_frames
+from .notices import notice
+from .paths import itk_name, quiet
+from .slice_stack import SliceStack, evened
 
 _SERIES, _POSITION, _ORIENTATION = "0020|000e", "0020|0032", "0020|0037"
-_UNEVEN = 0.02  # of the distance between slices
-_SAME_PLACE_MM = 1e-3
+_INSTANCE, _ROWS, _COLUMNS = "0008|0018", "0028|0010", "0028|0011"
+_EXACT = 1 << 24  # whole numbers up to here are exact in float32
 _MAGIC_AT = 128
+
+Placed = tuple[NDArray[Any], FloatArray]
 
 
 def is_dicom(file: Path) -> bool:
@@ -23,14 +37,14 @@ def is_dicom(file: Path) -> bool:
         return opened.read(4) == b"DICM"
 
 
-def read_folder(folder: Path) -> sitk.Image:
-    """Return the image of the one series in a folder.
+def read_folder(folder: Path) -> Placed:
+    """Return the values (k, j, i) of the one series in a folder, and the 4x4 to RAS mm.
 
     Raises:
-        RegRefineError: no series or several of them, missing or unevenly spaced slices, damage.
+        RegRefineError: no series or several of them, several images at one place, damage.
     """
-    with quiet():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    with itk_name(folder) as name, quiet():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(name)
     if not series:
         raise RegRefineError(f"{folder}: no DICOM series in this folder; name an image file")
     if len(series) > 1:
@@ -40,11 +54,11 @@ def read_folder(folder: Path) -> sitk.Image:
     return _read(folder, series[0])
 
 
-def read_series_of(file: Path) -> sitk.Image:
-    """Return the image of the series that a DICOM file belongs to, from the files beside it.
+def read_series_of(file: Path) -> Placed:
+    """Return the values (k, j, i) of the series that a file belongs to, and the 4x4 to RAS mm.
 
     Raises:
-        RegRefineError: missing or unevenly spaced slices, damage.
+        RegRefineError: several images at one place, damage.
     """
     series = _tags(file).get(_SERIES)
     if not series:
@@ -52,55 +66,99 @@ def read_series_of(file: Path) -> sitk.Image:
     return _read(file.parent, series)
 
 
-def _read(folder: Path, series: str) -> sitk.Image:
-    with quiet():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)
-    if not names:
-        raise RegRefineError(f"{folder}: the DICOM series {series} has no readable slices")
-    _check_slices(folder, [_tags(Path(name)) for name in names])
+def _read(folder: Path, series: str) -> Placed:
+    with itk_name(folder) as name, quiet() as said:
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(name, series)
+        if not names:
+            raise RegRefineError(f"{folder}: the DICOM series {series} has no readable slices")
+        single = Path(names[0])
+        stack = None
+        if len(names) == 1 and dicom_frames.frame_count(single) > 1:
+            stack = dicom_frames.read(single)
+        if stack is None:
+            tags = [_tags(Path(each)) for each in names]
+            names, tags = _of_one_stack(list(names), tags, folder)
+            try:
+                image = sitk.ReadImage(names if len(names) > 1 else names[0], sitk.sitkFloat32)
+            except RuntimeError as error:
+                raise RegRefineError(
+                    f"{folder}: the DICOM series cannot be read; export it anew"
+                ) from error
+            stack = _stack(image, tags)
+    said.pass_on(folder)
+    if stack is None:
+        return _as_stored(sitk.GetArrayFromImage(image)), affine_of(image)
+    values, affine = evened(stack, folder)
+    return _as_stored(values), affine
+
+
+def _of_one_stack(
+    names: list[str], tags: list[dict[str, str]], folder: Path
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the files without copies of a slice and without slices of another stack.
+
+    Copies have the same instance UID; a localizer in the series has another size or direction.
+    """
+    both = list(zip(names, tags, strict=True))
+    first = {each.get(_INSTANCE, name): n for n, (name, each) in enumerate(both)}
+    kept = sorted(first.values())
+    copies = len(names) - len(kept)
+
+    def kind(n: int) -> tuple[str, ...]:
+        return tuple(tags[n].get(tag, "") for tag in (_ROWS, _COLUMNS, _ORIENTATION))
+
+    kinds = [kind(n) for n in kept]
+    main = max(set(kinds), key=kinds.count)
+    others = len(kept) - kinds.count(main) if kinds.count(main) > len(kept) / 2 else 0
+    if others:
+        kept = [n for n, each in zip(kept, kinds, strict=True) if each == main]
+    found = [f"{copies} copies of slices"] if copies else []
+    found += [f"{others} slices of another size or direction"] if others else []
+    if found:
+        notice(f"{folder}: {' and '.join(found)} in the series; left out")
+    return [names[n] for n in kept], [tags[n] for n in kept]
+
+
+def _stack(image: sitk.Image, tags: list[dict[str, str]]) -> SliceStack | None:
+    """Return a series' slices with their places; None where they do not say them."""
+    if not all({_POSITION, _ORIENTATION} <= set(each) for each in tags):
+        return None
+    values = sitk.GetArrayFromImage(image)
+    if values.ndim != 3 or len(values) != len(tags):
+        return None
+    axes = _numbers([each[_ORIENTATION] for each in tags], 6)
+    corners = _numbers([each[_POSITION] for each in tags], 3)
+    if axes is None or corners is None:
+        return None
+    spacing = np.array(image.GetSpacing()[:2])
+    return SliceStack(values, flip_points(axes.reshape(-1, 2, 3)), spacing, flip_points(corners))
+
+
+def _numbers(texts: list[str], count: int) -> FloatArray | None:
     try:
-        with quiet():
-            return sitk.ReadImage(names if len(names) > 1 else names[0])
-    except RuntimeError as error:
-        raise RegRefineError(
-            f"{folder}: the DICOM series cannot be read; export it anew"
-        ) from error
+        return np.array([text.split("\\") for text in texts], dtype=float).reshape(-1, count)
+    except ValueError:
+        return None
+
+
+def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers in an integer type, as the slices were stored, others as float32."""
+    if not np.isfinite(values).all() or np.abs(values).max() > _EXACT:
+        return values
+    if not np.array_equal(np.rint(values), values):
+        return values
+    low, high = int(values.min()), int(values.max())
+    return values.astype(narrowest_integer(max(high, 256), min(low, -1)))
 
 
 def _tags(file: Path) -> dict[str, str]:
     """Return the series, position and orientation of a file, as far as it has them."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
     try:
-        with quiet():
+        with itk_name(file) as name, quiet():
+            reader.SetFileName(name)
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise RegRefineError(f"{file}: damaged DICOM file; export the series anew") from error
-    wanted = (_SERIES, _POSITION, _ORIENTATION)
+    wanted = (_SERIES, _POSITION, _ORIENTATION, _INSTANCE, _ROWS, _COLUMNS)
     return {tag: reader.GetMetaData(tag).strip() for tag in wanted if reader.HasMetaDataKey(tag)}
-
-
-def _check_slices(folder: Path, slices: list[dict[str, str]]) -> None:
-    """Check that the slices lie at equal distances, right behind each other."""
-    if len(slices) < 2 or not all({_POSITION, _ORIENTATION} <= set(tags) for tags in slices):
-        return
-    axes = np.array([s[_ORIENTATION].split("\\") for s in slices], dtype=float).reshape(-1, 2, 3)
-    places = np.array([s[_POSITION].split("\\") for s in slices], dtype=float)
-    normal = np.cross(axes[0, 0], axes[0, 1])
-    steps = np.diff(places, axis=0)
-    if np.diff(np.sort(places @ normal)).min() < _SAME_PLACE_MM:
-        raise RegRefineError(
-            f"{folder}: several images at one place (a 4-D series?); save one 3-D image of it"
-        )
-    gaps = np.abs(steps @ normal)
-    if np.ptp(gaps) > _UNEVEN * np.median(gaps):
-        raise RegRefineError(
-            f"{folder}: slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart (some missing?); "
-            "export the whole series or resample it evenly"
-        )
-    aside = np.linalg.norm(steps - (steps @ normal)[:, None] * normal, axis=1)
-    if aside.max() > _UNEVEN * np.median(gaps) or np.ptp(axes, axis=0).max() > 1e-3:
-        raise RegRefineError(
-            f"{folder}: the slices are not stacked at right angles (tilted gantry?); "
-            "resample the series to a straight grid first"
-        )

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from ..errors import RegRefineError
 from ..geometry import FloatArray
 from ..itk_lps import flip_points
+from .notices import notice
 from .paths import PathLike, ending_of, present, written_aside
 
 ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv")
@@ -35,7 +36,7 @@ def read_landmarks(path: PathLike) -> Landmarks:
 
     Args:
         path: .mrk.json (one list of points), .fcsv, or .csv with the columns name,x,y,z in RAS mm,
-            with or without a line that says so.
+            with or without a line that says so, or ANTs' x,y,z,t in LPS mm with one.
 
     Raises:
         RegRefineError: missing, damaged, of unknown kind, no points, a point that is not three
@@ -123,14 +124,45 @@ def _from_fcsv(text: str, path: PathLike) -> Landmarks:
 
 def _from_csv(text: str, path: PathLike) -> Landmarks:
     table = [row for row in csv.reader(io.StringIO(text)) if any(c.strip() for c in row)]
-    if table and [c.strip().lower() for c in table[0]] == _CSV_COLUMNS:
+    head = [c.strip().lower() for c in table[0]] if table else []
+    if head[:3] == ["x", "y", "z"]:
+        return _from_ants(table, head, path)
+    if head == _CSV_COLUMNS:
         table = table[1:]
+    elif table and all(len(row) == 4 and _is_zero(row[3]) and _is_number(row[0]) for row in table):
+        raise RegRefineError(
+            f"{path}: four numbers in each line, the last one 0, and no line that names the "
+            "columns: name,x,y,z (RAS mm), or x,y,z,t as ANTs writes them (LPS mm)? Add that line"
+        )
     for row in table:
         if len(row) != len(_CSV_COLUMNS):
             raise RegRefineError(
                 f"{path}: {','.join(row)!r} is not name,x,y,z (RAS mm); mend this line"
             )
     return _points([(row[0], row[1:]) for row in table], "RAS", path)
+
+
+def _from_ants(table: list[list[str]], head: list[str], path: PathLike) -> Landmarks:
+    """Return the points of a table with the columns x,y,z ... of ANTs, which counts in LPS mm."""
+    notice(f"{path}: columns x,y,z without names; taken for ANTs' points in LPS mm")
+    names = head.index("label") if "label" in head else head.index("name") if "name" in head else -1
+    rows = [
+        (row[names].strip() if 0 <= names < len(row) else str(number), row[:3])
+        for number, row in enumerate(table[1:], start=1)
+    ]
+    return _points(rows, "LPS", path)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_zero(text: str) -> bool:
+    return _is_number(text) and float(text) == 0
 
 
 def _cell(row: list[str], index: int) -> str:

@@ -9,7 +9,10 @@ import tempfile
 from pathlib import Path
 
 from ..errors import RegRefineError
+from ..geometry import Geometry
 from ..job import Result
+from .images import can_hold
+from .notices import notice
 from .paths import cannot_write
 from .transforms import write_affine, write_field
 from .volumes import LabelMap, write_labels, write_volume
@@ -65,25 +68,43 @@ def check_folder(folder: Path) -> None:
         raise RegRefineError(f"{folder}: writing to {there} is not allowed; choose another folder")
 
 
+def image_ending(grid: Geometry) -> str:
+    """Return the ending of the images that are written on a grid.
+
+    A sheared one goes to .nrrd, since ITK and 3D Slicer refuse NIfTI files of it.
+    """
+    return ".nii.gz" if can_hold("image.nii.gz", grid) else ".nrrd"
+
+
+def say_ending(grid: Geometry) -> None:
+    """Say, before the work is done, where images go to another format than usual."""
+    if image_ending(grid) != ".nii.gz":
+        notice(
+            "the fixed image's axes are not at right angles, which 3D Slicer and other ITK "
+            "programs refuse in NIfTI files: images are written as .nrrd"
+        )
+
+
 def _write_all(result: Result, folder: Path, label_map: LabelMap | None) -> dict[str, Path]:
+    image = image_ending(result.warped.geometry)
     paths = {
         "transform": folder / "transform.nrrd",
         "affine": folder / "affine.tfm",
-        "warped": folder / "warped.nii.gz",
+        "warped": folder / f"warped{image}",
         "result": folder / "result.json",
     }
     write_field(result.field, paths["transform"])
     write_affine(result.affine, paths["affine"])
     write_volume(result.warped, paths["warped"])
     if result.warped_labels is not None:
-        paths["warped_labels"] = folder / "warped_labels.nii.gz"
+        paths["warped_labels"] = folder / f"warped_labels{image}"
         write_labels(result.warped_labels, paths["warped_labels"])
         if label_map is not None and label_map.names:
             paths["warped_segmentation"] = folder / "warped_labels.seg.nrrd"
             named = LabelMap(result.warped_labels, label_map.names, label_map.colours)
             write_labels(named, paths["warped_segmentation"])
     if result.jacobian is not None:
-        paths["jacobian"] = folder / "jacobian.nii.gz"
+        paths["jacobian"] = folder / f"jacobian{image}"
         write_volume(result.jacobian, paths["jacobian"])
     if result.inverse is not None:
         paths["inverse"] = folder / "inverse.nrrd"

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import colorsys
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import RegRefineError
+from ..geometry import narrowest_integer
 from .paths import PathLike
 
 Colour = tuple[float, float, float]
+Layer = tuple[NDArray[Any], dict[int, str], dict[int, Colour]]
 
 _ID = re.compile(r"Segment(\d+)_ID")
 _NO_VOXELS = "0 -1 0 -1 0 -1"
@@ -33,85 +35,92 @@ class _Segment:
     layer: int
 
 
-def described(image: sitk.Image) -> bool:
+def described(meta: Mapping[str, str]) -> bool:
     """Return whether an image came with the description of segments."""
-    return any(_ID.fullmatch(key) for key in image.GetMetaDataKeys())
+    return any(_ID.fullmatch(key) for key in meta)
 
 
-def flattened(
-    image: sitk.Image, path: PathLike
-) -> tuple[NDArray[Any], dict[int, str], dict[int, Colour]]:
-    """Return the label map (k, j, i) of an image of one or several layers, names and colours.
+def layers(array: NDArray[Any], meta: Mapping[str, str], path: PathLike) -> list[Layer]:
+    """Return the label maps (k, j, i) of a segmentation file, each with its names and colours.
 
-    Labels stay where no two segments share one; else segments count from 1 in the file's order.
+    One map where no segments share a voxel, else one for each layer of the file. Labels stay where
+    no two segments share one; else segments count from 1 in the file's order.
+
+    Args:
+        array: (k, j, i), or (k, j, i, n) of n layers.
 
     Raises:
-        RegRefineError: two segments share voxels; a description that cannot be understood.
+        RegRefineError: a description that cannot be understood.
     """
-    layers = sitk.GetArrayFromImage(image)
-    if image.GetDimension() != 3 or layers.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu":
         raise RegRefineError(f"{path}: not a segmentation of whole numbers in 3-D; save it anew")
-    layers = layers.reshape(*layers.shape[:3], -1)
-    found = _segments(image, layers.shape[-1], path)
+    stack = array.reshape(*array.shape[:3], -1)
+    found = _segments(meta, stack.shape[-1], path)
     given = [s.label for s in found]
     labels = given if len(set(given)) == len(given) else list(range(1, len(found) + 1))
-    flat = np.zeros(layers.shape[:3], np.int32)
-    for layer in range(layers.shape[-1]):
+    maps, counts = [], np.zeros(array.shape[:3], np.uint8)
+    for layer in range(stack.shape[-1]):
         table = {s.label: new for s, new in zip(found, labels, strict=True) if s.layer == layer}
-        values, places = np.unique(layers[..., layer], return_inverse=True)
-        new = np.array([table.get(int(v), 0) for v in values], np.int32)[places].reshape(flat.shape)
-        both = np.flatnonzero((flat != 0) & (new != 0))
-        if both.size:
-            pair = [found[labels.index(int(a.flat[both[0]]))].name for a in (flat, new)]
-            raise RegRefineError(
-                f"{path}: segments {pair[0]!r} and {pair[1]!r} overlap (voxels that lie in two "
-                f"segments: {both.size}); export them without overlap"
-            )
-        flat += new
-    names = {label: s.name for s, label in zip(found, labels, strict=True)}
-    colours = {label: s.colour for s, label in zip(found, labels, strict=True) if s.colour}
-    return flat, names, colours
+        values, places = np.unique(stack[..., layer], return_inverse=True)
+        new = np.array([table.get(int(v), 0) for v in values], np.int64)[places]
+        maps.append(new.reshape(array.shape[:3]))
+        counts += maps[-1] != 0
+    if counts.max(initial=0) <= 1:
+        maps = [np.sum(maps, axis=0, dtype=np.int64)]
+    described_labels = list(zip(found, labels, strict=True))
+    result = []
+    for layer, each in enumerate(maps):
+        own = [(s, new) for s, new in described_labels if len(maps) == 1 or s.layer == layer]
+        names = {label: s.name for s, label in own}
+        colours = {label: s.colour for s, label in own if s.colour}
+        kind = narrowest_integer(int(each.max(initial=0)), int(each.min(initial=0)))
+        result.append((each.astype(kind), names, colours))
+    return result
 
 
-def describe(
-    image: sitk.Image,
-    array: NDArray[Any],
-    names: dict[int, str],
-    colours: dict[int, Colour],
-) -> None:
-    """Add the description of every label of `array` (k, j, i) and of `names` to an image.
+def description(
+    arrays: Sequence[NDArray[Any]], known: Sequence[tuple[dict[int, str], dict[int, Colour]]]
+) -> dict[str, str]:
+    """Return the header keys that describe every label of the layers (k, j, i) and of the names.
 
     Labels without a name are called Segment_<label>; those without a colour get one of their own.
+
+    Args:
+        known: names and colours by label, for each layer.
     """
-    boxes = _boxes(array)
-    for number, label in enumerate(sorted({*boxes, *names} - {0})):
-        colour = colours.get(label) or colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.6, 0.9)
-        values = {
-            "ID": f"Segment_{label}",
-            "Name": names.get(label, f"Segment_{label}").replace("\n", " "),
-            "NameAutoGenerated": str(int(label not in names)),
-            "Color": " ".join(f"{c:.6g}" for c in colour),
-            "ColorAutoGenerated": str(int(label not in colours)),
-            "LabelValue": str(label),
-            "Layer": "0",
-            "Extent": boxes.get(label, _NO_VOXELS),
-            "Tags": "|",
-        }
-        for key, value in values.items():
-            image.SetMetaData(f"Segment{number}_{key}", value)
-    image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
-    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
+    meta: dict[str, str] = {}
+    number = 0
+    for layer, (array, (names, colours)) in enumerate(zip(arrays, known, strict=True)):
+        boxes = _boxes(array)
+        for label in sorted({*boxes, *names} - {0}):
+            colour = colours.get(label) or colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.6, 0.9)
+            values = {
+                "ID": f"Segment_{label}",
+                "Name": names.get(label, f"Segment_{label}").replace("\n", " "),
+                "NameAutoGenerated": str(int(label not in names)),
+                "Color": " ".join(f"{c:.6g}" for c in colour),
+                "ColorAutoGenerated": str(int(label not in colours)),
+                "LabelValue": str(label),
+                "Layer": str(layer),
+                "Extent": boxes.get(label, _NO_VOXELS),
+                "Tags": "|",
+            }
+            meta |= {f"Segment{number}_{key}": value for key, value in values.items()}
+            number += 1
+    meta["Segmentation_ContainedRepresentationNames"] = "Binary labelmap|"
+    meta["Segmentation_MasterRepresentation"] = "Binary labelmap"
+    meta["Segmentation_ReferenceImageExtentOffset"] = "0 0 0"
+    return meta
 
 
-def _segments(image: sitk.Image, layer_count: int, path: PathLike) -> list[_Segment]:
-    numbers = sorted(int(m[1]) for k in image.GetMetaDataKeys() if (m := _ID.fullmatch(k)))
+def _segments(meta: Mapping[str, str], layer_count: int, path: PathLike) -> list[_Segment]:
+    numbers = sorted(int(m[1]) for k in meta if (m := _ID.fullmatch(k)))
     found = []
     for number in numbers:
 
         def value(key: str, default: str, number: int = number) -> str:
             name = f"Segment{number}_{key}"
-            return image.GetMetaData(name) if image.HasMetaDataKey(name) else default
+            return meta.get(name, default)
 
         try:
             # files older than 2020 hold one layer of 0 and 1 per segment and do not say so

@@ -45,7 +45,7 @@ def _on_lattice(volume: Volume, spacing_mm: float) -> tuple[Tensor, Tensor, Floa
     origin = (low + high) / 2 - spacing_mm * (size - 1) / 2
     grid = Geometry.from_parts(size[::-1], [spacing_mm] * 3, np.eye(3), origin)
     ones = Volume(np.ones(volume.array.shape, np.uint8), volume.geometry)
-    image = resample(antialiased(volume, grid), grid).array
+    image = resample(antialiased(volume, grid), grid, outside=0.0).array
     inside = resample(ones, grid, None, "nearest").array
     return (
         torch.from_numpy(np.array(image, np.float64)),

@@ -63,9 +63,16 @@ def errors(
 ) -> FloatArray:
     """Return |p + u(p) - q| in mm (n,) of landmarks p (fixed) and q (moving), (n, 3) RAS mm."""
     p, q = _pairs(fixed, moving)
-    index = field.geometry.to_index(p)[:, ::-1]
-    u = sample(np.moveaxis(field.vectors, -1, 0), index, interpolation)
+    index = field.geometry.to_index(p)
+    u = sample(np.moveaxis(field.vectors, -1, 0), index[:, ::-1], interpolation)
+    u += field.beyond(index - np.clip(index, 0, np.array(field.geometry.shape[::-1]) - 1))
     return np.linalg.norm(p + u - q, axis=1)
+
+
+def distances(moved: ArrayLike, moving: ArrayLike) -> FloatArray:
+    """Return the distance (n,) in mm of each moved point (n, 3) from its partner."""
+    p, q = _pairs(moved, moving)
+    return np.linalg.norm(p - q, axis=1)
 
 
 def worst_mean(values: ArrayLike, share: float = 0.3) -> float:

@@ -46,10 +46,14 @@ class Images(NamedTuple):
 
 
 class Landmarks(NamedTuple):
-    """Corresponding points (n, 3) in RAS mm."""
+    """Corresponding points (n, 3) in RAS mm.
+
+    `moved` are the fixed ones through the mapping, where it is known better than by the field.
+    """
 
     fixed: FloatArray
     moving: FloatArray
+    moved: FloatArray | None = None
 
 
 def report(
@@ -69,7 +73,7 @@ def report(
         moving_labels: the map before the warp (any grid) or its labels, to tell an absent label
             from a vanished one.
         images: the images to compare, on one grid.
-        points: landmarks; they need the field.
+        points: landmarks; they need the field or where they were moved to.
 
     Raises:
         ValueError: maps or images that belong together differ in shape.
@@ -82,10 +86,19 @@ def report(
     if images is not None:
         mask = None if images.mask is None else images.mask.array
         metrics["ncc"] = plain(ncc(images.fixed.array, images.warped.array, mask))
-    if points is not None and field is not None:
-        found = landmarks.errors(points.fixed, points.moving, field)
+    if points is not None and (field is not None or points.moved is not None):
+        found = landmark_errors(points, field)
         metrics["tre_mm"] = plain(float(found.mean())) if len(found) else None
     return metrics
+
+
+def landmark_errors(points: Landmarks, field: DisplacementField | None) -> FloatArray:
+    """Return how far from its partner each landmark ends, (n,) in mm."""
+    if points.moved is not None:
+        return landmarks.distances(points.moved, points.moving)
+    if field is None:
+        raise ValueError("points: a field, or the points moved, is needed")
+    return landmarks.errors(points.fixed, points.moving, field)
 
 
 def plain(value: float) -> Figure:
@@ -107,7 +120,7 @@ def _labels(fixed: Volume, warped: Volume, moving: set[int] | None) -> dict[str,
     judged = [label for label, value in overlaps.items() if not math.isnan(value)]
     vanished = [label for label in judged if not counts.warped.get(label)]
     return {
-        "dice": _with_mean(overlaps),
+        "dice": with_mean(overlaps),
         "dice_absent_zero": plain(mean(dice(counts, overlaps, variant="reg-ttr"))),
         **_distances(fixed, warped, [label for label in judged if label not in vanished], counts),
         "vanished_labels": vanished,
@@ -123,10 +136,11 @@ def _distances(
     for label, a, b in masks(fixed.array, warped.array, labels):
         robust[label] = hausdorff(surface_distances(a, b, spacing), 95.0)
         average[label] = assd(border_distances(a, b, spacing))
-    return {"hd95_mm": _with_mean(robust), "assd_mm": plain(mean(average))}
+    return {"hd95_mm": with_mean(robust), "assd_mm": plain(mean(average))}
 
 
-def _with_mean(values: Mapping[int, float]) -> dict[str, Figure]:
+def with_mean(values: Mapping[int, float]) -> dict[str, Figure]:
+    """Return one value per label, by its number as text, and their mean as `mean`."""
     return {"mean": plain(mean(values)), **{str(k): plain(v) for k, v in values.items()}}
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume, transformed
 from ..metrics.jacobian import of_field
 from .charts import FAINT, INK, PAPER
 from .slices import Plane
@@ -105,7 +105,7 @@ def show_deformation(
     picture = show(axis, plane, doublings, cmap="RdBu_r", vmin=-3, vmax=3)
     inverse = np.linalg.inv(affine)
     points = plane.points()
-    moved = (points + plane.cut(whole.vectors)) @ inverse[:3, :3].T + inverse[:3, 3]
+    moved = transformed(inverse, points + plane.cut(whole.vectors))
     x, y = _centres(plane, change)
     for along in (points[0, -1] - points[0, 0], points[-1, 0] - points[0, 0]):
         place = moved @ (along / np.linalg.norm(along))

@@ -20,7 +20,8 @@ import numpy as np
 
 from ..errors import RegRefineError
 from ..geometry import Geometry, Volume, check_finite
-from ..io.volumes import READABLE, read_volume
+from ..io.images import READABLE
+from ..io.volumes import read_volume
 from .nrrd_header import NrrdHeader, read_header
 
 _BLOCK = 1 << 20

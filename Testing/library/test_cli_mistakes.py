@@ -102,18 +102,14 @@ def write_bad(name: str, path: Path) -> None:
         path.write_bytes(path.read_bytes()[:2000])
     elif name == "text":
         path.write_text("not an image\n" * 50)
-    elif name in ("2-D", "4-D"):
-        shape = (30, 30) if name == "2-D" else (3, 8, 8, 8)
-        sitk.WriteImage(sitk.GetImageFromArray(np.ones(shape, np.float32)), str(path))
+    elif name == "4-D":
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 8, 8, 8), np.float32)), str(path))
     else:
-        if name == "constant":
-            array[:] = 7
-        else:
-            array[3, 4, 5] = {"NaN": np.nan, "infinite": np.inf}[name]
+        array[:] = 7
         sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
 
 
-BAD_IMAGES = ("missing", "empty", "damaged", "text", "2-D", "4-D", "constant", "NaN", "infinite")
+BAD_IMAGES = ("missing", "empty", "damaged", "text", "4-D", "constant")
 
 
 @pytest.mark.parametrize("which", ["fixed", "moving"])

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from support.analytic import centred, rotation, volume_on
 
-from RegRefineLib.errors import RegRefineError
+from RegRefineLib.errors import RegRefineError, RegRefineWarning
 from RegRefineLib.geometry import Volume
 from RegRefineLib.io.volumes import read_volume
 from RegRefineLib.itk_lps import to_image
@@ -63,20 +63,33 @@ def test_a_folder_of_two_series_is_refused_and_a_file_chooses(tmp_path):
     assert read_volume(tmp_path / "mr" / "b01.dcm").array.shape == (3, 7, 8)
 
 
-def test_a_missing_slice_is_noticed_without_noise(tmp_path, capfd):
-    write_series(tmp_path / "mr")
+def test_a_missing_slice_is_filled_which_is_said_without_noise(tmp_path, capfd):
+    written = write_series(tmp_path / "mr")
     (tmp_path / "mr" / "02.dcm").unlink()
-    with pytest.raises(RegRefineError, match="slices are 3 to 6 mm apart"):
-        read_volume(tmp_path / "mr")
+    with pytest.warns(RegRefineWarning, match="slices are 3 to 6 mm apart.*resampled"):
+        got = read_volume(tmp_path / "mr")
+    assert got.geometry.same_grid(GRID, 1e-3)
+    kept = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(got.array[kept], written.array[kept], atol=1e-3)
+    between = (written.array[1].astype(float) + written.array[3]) / 2
+    np.testing.assert_allclose(got.array[2], between, atol=1e-3)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_tilted_gantry_is_noticed(tmp_path):
+def test_a_tilted_gantry_is_straightened_which_is_said(tmp_path):
     affine = GRID.affine.copy()
-    affine[:3, 2] += 0.3 * affine[:3, 1]
+    affine[:3, 2] += 0.5 * affine[:3, 1]
     write_series(tmp_path / "ct", type(GRID)(GRID.shape, affine))
-    with pytest.raises(RegRefineError, match="tilted gantry"):
-        read_volume(tmp_path / "ct")
+    with pytest.warns(RegRefineWarning, match=r"stacked at a slant of 18\.4 degrees"):
+        got = read_volume(tmp_path / "ct")
+    straight = got.geometry.direction
+    np.testing.assert_allclose(straight.T @ straight, np.eye(3), atol=1e-6)
+    index = got.geometry.to_index(type(GRID)(GRID.shape, affine).points().reshape(-1, 3))
+    where = index.round().astype(int)[:, ::-1]
+    exact = (np.abs(index - index.round()) < 1e-3).all(axis=1)
+    truth = np.round(volume_on(type(GRID)(GRID.shape, affine)).array).reshape(-1)
+    assert exact.sum() > len(exact) / 3
+    np.testing.assert_allclose(got.array[tuple(where[exact].T)], truth[exact], atol=1e-2)
 
 
 def test_several_images_at_one_place_are_noticed(tmp_path):
@@ -86,13 +99,12 @@ def test_several_images_at_one_place_are_noticed(tmp_path):
         read_volume(tmp_path / "mr")
 
 
-def test_one_slice_alone_and_damaged_files_are_refused(tmp_path, capfd):
+def test_one_slice_alone_is_read_and_damaged_files_are_refused(tmp_path, capfd):
     write_series(tmp_path / "mr")
     whole = (tmp_path / "mr" / "03.dcm").read_bytes()
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "x.dcm").write_bytes(whole)
-    with pytest.raises(RegRefineError, match="single slice"):
-        read_volume(tmp_path / "one" / "x.dcm")
+    assert read_volume(tmp_path / "one" / "x.dcm").array.shape == (1, 7, 8)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.dcm").write_bytes(whole[:200])
     with pytest.raises(RegRefineError, match=r"x\.dcm: damaged DICOM|has no readable slices"):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from support.analytic import centred, rotation
 from support.freesurfer_files import CORONAL, mgh_bytes
 
 from RegRefineLib.errors import RegRefineError
+from RegRefineLib.geometry import Volume
 from RegRefineLib.io.freesurfer import read_mgz
+from RegRefineLib.io.volumes import read_labels, read_volume, write_volume
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3, 4])
@@ -37,12 +41,13 @@ def test_an_uncompressed_file_without_geometry_is_coronal_at_one_millimetre(tmp_
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "ends within the header"),
-        (b"\x1f\x8b not gzip", "cannot read"),
-        (gzip.compress(mgh_bytes(np.zeros((4, 4, 4))))[:-30], "cannot read"),
-        (mgh_bytes(np.zeros((4, 4, 4)))[:-1], "ends before its last voxel"),
-        (mgh_bytes(np.zeros((4, 4, 4)), frames=2), "2 frames"),
-        (mgh_bytes(np.zeros((4, 4, 4)), kind=9), "known kind"),
+        (b"", "empty"),
+        (b"x", "damaged"),
+        (b"\x1f\x8b not gzip", "damaged"),
+        (gzip.compress(mgh_bytes(np.zeros((4, 4, 4))))[:-30], "damaged"),
+        (mgh_bytes(np.zeros((4, 4, 4)))[:-1], "damaged"),
+        (mgh_bytes(np.zeros((8, 4, 4)), frames=2)[: 284 + 4 * 128], "2 frames|damaged"),
+        (mgh_bytes(np.zeros((4, 4, 4)), kind=9), "damaged"),
     ],
 )
 def test_a_damaged_file_is_one_clear_sentence(tmp_path: Path, content: bytes, message: str) -> None:
@@ -50,6 +55,19 @@ def test_a_damaged_file_is_one_clear_sentence(tmp_path: Path, content: bytes, me
     with pytest.raises(RegRefineError, match=message) as caught:
         read_mgz(tmp_path / "a.mgz")
     assert "a.mgz" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["mgz", "mgh"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32, np.uint16, np.float64])
+def test_volumes_are_written_as_nibabel_and_we_read_them(tmp_path, ending, kind):
+    grid = centred((5, 6, 7), np.array([1.0, 2, 3]), rotation(np.array([0.3, -0.2, 0.5])))
+    volume = Volume(np.arange(210).reshape(grid.shape).astype(kind), grid)
+    write_volume(volume, tmp_path / f"a.{ending}")
+    assert np.array_equal(read_volume(tmp_path / f"a.{ending}").array, volume.array)
+    got = nib.load(tmp_path / f"a.{ending}")
+    np.testing.assert_allclose(got.affine, grid.affine, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(got.dataobj), volume.array.T)
+    assert read_labels(tmp_path / f"a.{ending}").volume.array.max() == 209
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

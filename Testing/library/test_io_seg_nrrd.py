@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 from support.analytic import centred, rotation
 
-from RegRefineLib.errors import RegRefineError
+from RegRefineLib.errors import RegRefineError, RegRefineWarning
 from RegRefineLib.geometry import Volume
-from RegRefineLib.io.volumes import LabelMap, read_labels, write_labels
+from RegRefineLib.io.volumes import LabelMap, read_label_layers, read_labels, write_labels
 
 GRID = centred((6, 7, 8), np.array([1.0, 2, 3]), rotation(np.array([0.3, -0.2, 0.5])))
 
@@ -88,11 +88,21 @@ def test_files_before_labels_and_layers_were_described_are_read(tmp_path):
     assert np.array_equal(got.volume.array, block(0, 1) + 2 * block(2, 3))
 
 
-def test_overlapping_segments_are_refused_by_name(tmp_path):
+def test_overlapping_segments_keep_their_layers_and_the_smaller_one_when_flat(tmp_path):
     keys = [{"Name": n, "LabelValue": "1", "Layer": str(k)} for k, n in enumerate("abc")]
-    layered(tmp_path / "l.seg.nrrd", [block(0, 1), block(1, 3), block(2, 5)], keys)
-    with pytest.raises(RegRefineError, match=r"l\.seg\.nrrd: segments 'b' and 'c' overlap .* 42\)"):
-        read_labels(tmp_path / "l.seg.nrrd")
+    path = tmp_path / "l.seg.nrrd"
+    layered(path, [block(0, 1), block(1, 3), block(2, 5)], keys)
+    layers = read_label_layers(path)
+    assert [layer.names for layer in layers] == [{1: "a"}, {2: "b"}, {3: "c"}]
+    assert np.array_equal(layers[2].volume.array, 3 * block(2, 5))
+    with pytest.warns(RegRefineWarning, match="segments overlap in 42 voxels; the smaller"):
+        flat = read_labels(path)
+    assert np.array_equal(flat.volume.array, block(0, 1) + 2 * block(1, 3) + 3 * block(3, 5))
+    write_labels(layers, tmp_path / "again.seg.nrrd")
+    again = read_label_layers(tmp_path / "again.seg.nrrd")
+    for one, other in zip(layers, again, strict=True):
+        assert np.array_equal(one.volume.array, other.volume.array)
+        assert one.names == other.names
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_sheared_grids_can_be_resampled():
 
 def test_unknown_interpolations_and_mappings_are_named():
     volume = volume_on(Geometry((2, 2, 2), np.eye(4)))
-    with pytest.raises(ValueError, match="interpolation: one of linear, nearest, bspline, got 'x'"):
+    with pytest.raises(ValueError, match="one of linear, nearest, bspline, sinc, got 'x'"):
         resample(volume, volume.geometry, None, "x")
     with pytest.raises(ValueError, match="mapping: a field or a 4x4"):
         resample(volume, volume.geometry, np.eye(3))

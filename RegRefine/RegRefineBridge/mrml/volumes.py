@@ -207,7 +207,7 @@ def _reached(
     ends = [(-1.0, n) for n in sourceShape[::-1]]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
     back = np.linalg.inv(toIndex)
-    index = (corners @ back[:3, :3].T + back[:3, 3])[:, ::-1]
+    index = transformed(back, corners)[:, ::-1]
     low = np.clip(np.floor(index.min(axis=0)), 0, shape).astype(np.intp)
     high = np.clip(np.ceil(index.max(axis=0)) + 1, 0, shape).astype(np.intp)
     return low, high
