@@ -257,16 +257,6 @@ class DisplacementField:
         return self.vectors @ matrix.T
 
 
-def moved_points(points_ras: ArrayLike, mapping: DisplacementField | FloatArray | None) -> Any:
-    """Return points (n, 3) in RAS mm through a field, a 4x4 or None (the identity)."""
-    points = np.asarray(points_ras, dtype=np.float64)
-    if mapping is None:
-        return points
-    if isinstance(mapping, DisplacementField):
-        return points + mapping.at(points)
-    return transformed(mapping, points)
-
-
 def check_finite(array: NDArray[Any], name: object) -> None:
     """Raise RegRefineError, beginning with `name`, where a value is NaN or infinite."""
     if array.dtype.kind != "f":
