@@ -9,6 +9,7 @@ Wavefront OBJ, 3D Systems STL.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from .paths import PathLike, ending_of, present, written_aside
 
 ENDINGS = (".vtk", ".vtp", ".stl", ".ply", ".obj")
 _SPACE = re.compile(rb"SPACE=(LPS|RAS)")
-_BAD = (ValueError, IndexError, KeyError, TypeError, OverflowError)
+_BAD = (ValueError, IndexError, KeyError, TypeError, OverflowError, zlib.error)
 _PLY_TYPES = {
     "char": "i1",
     "uchar": "u1",
