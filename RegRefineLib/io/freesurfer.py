@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.freesurfer import MGHImage
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ ENDINGS = (".mgz", ".mgh")
 _TYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.float32))
 _UNREADABLE = (
     *(OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, MemoryError),
-    *(HeaderDataError, ImageDataError, WrapStructError),
+    *(HeaderDataError, ImageDataError, WrapStructError, MGHError),
 )
 # columns go to the left, rows down, slices forward: where a file does not say its directions
 _CORONAL = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])

@@ -186,8 +186,18 @@ def _of_itk(file: Path, path: PathLike) -> ImageFile:
         array, kind = np.ascontiguousarray(np.moveaxis(array[..., 0], 0, -1)), FRAMES
     else:
         array, kind = (array, VECTORS) if values > 1 else (array[..., 0], SCALAR)
-    meta = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return _made(array, affine_of(image), kind, "itk", path, meta)
+    return _made(array, affine_of(image), kind, "itk", path, _meta_of(image))
+
+
+def _meta_of(image: sitk.Image) -> dict[str, str]:
+    """Return the keys of a header; those that are not text are left out."""
+    meta = {}
+    for key in image.GetMetaDataKeys():
+        try:
+            meta[key] = image.GetMetaData(key)
+        except (TypeError, UnicodeError):
+            continue
+    return meta
 
 
 def _why_unreadable(message: str) -> str:

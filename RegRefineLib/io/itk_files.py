@@ -166,7 +166,10 @@ def _parts(transform: sitk.Transform, path: PathLike) -> list[Part]:
     kind = transform.GetTransformEnum()
     if kind == sitk.sitkDisplacementField:
         image = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
-        return [Field(finite(field_from_image(image), path))]
+        try:
+            return [Field(finite(field_from_image(image), path))]
+        except ValueError as error:
+            raise RegRefineError(f"{path}: its grid is empty or singular; make it anew") from error
     if kind == sitk.sitkComposite:
         inner = _inner(sitk.CompositeTransform(transform))
         if inner is not None:

@@ -25,7 +25,7 @@ from .paths import PathLike, ending_of, present, written_aside
 
 ENDINGS = (".vtk", ".vtp", ".stl", ".ply", ".obj")
 _SPACE = re.compile(rb"SPACE=(LPS|RAS)")
-_BAD = (ValueError, IndexError, KeyError, TypeError, OverflowError, zlib.error)
+_BAD = (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration, zlib.error)
 _PLY_TYPES = {
     "char": "i1",
     "uchar": "u1",

@@ -161,3 +161,16 @@ def test_vtk_reads_what_is_written(name, tmp_path, capsys):
     got = vtk_to_numpy(reader.GetOutput().GetPoints().GetData())
     expected = POINTS + np.array([-1, -2, 3])
     assert {tuple(p) for p in got.tolist()} == {tuple(p) for p in expected.tolist()}
+
+
+def test_damage_that_fuzzing_found_is_refused(tmp_path):
+    packed = FILES["rawpacked.vtp"]
+    where = packed.index(b">_") + 31
+    broken = {
+        "sum.vtp": packed[:where] + bytes([packed[where] ^ 255]) + packed[where + 1 :],
+        "form.ply": FILES["little.ply"].replace(b"format", b"formal"),
+    }
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(RegRefineError, match="damaged"):
+            read_model(tmp_path / name)

@@ -290,3 +290,21 @@ def test_damaged_texts_are_refused(ending, tmp_path):
     write_volume(volume_on(Geometry((3, 4, 5), np.eye(4))), tmp_path / "image.nii.gz")
     with pytest.raises(RegRefineError, match="not a displacement field: 1 value"):
         read_transform(tmp_path / "image.nii.gz")
+
+
+def test_damage_that_fuzzing_found_is_refused(tmp_path):
+    write_field(field_on(FIXED), tmp_path / "f.tfm")
+    text = (
+        (tmp_path / "f.tfm")
+        .read_text()
+        .replace("FixedParameters: 14 13 12", "FixedParameters: 0 0 0")
+    )
+    (tmp_path / "f.tfm").write_text(text)
+    with pytest.raises(RegRefineError, match=r"f\.tfm"):
+        read_transform(tmp_path / "f.tfm")
+    write_field(field_on(FIXED), tmp_path / "f.mha")
+    data = (
+        (tmp_path / "f.mha").read_bytes().replace(b"intent_code = ", b"intent\xff\xfe_code = ", 1)
+    )
+    (tmp_path / "f.mha").write_bytes(data)
+    assert read_transform(tmp_path / "f.mha").geometry.same_grid(FIXED)
