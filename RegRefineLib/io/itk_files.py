@@ -106,7 +106,7 @@ def _load(file: Path, path: PathLike) -> sitk.Transform:
     try:
         with itk_name(file) as name, quiet() as said:
             transform = sitk.ReadTransform(name)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:
         text = _body(file) if _NO_CLASS in str(error) else None
         if text is None:
             raise RegRefineError(

@@ -122,7 +122,7 @@ def read_lta(path: PathLike, fixed: Geometry | None = None) -> FloatArray:
         body = re.search(r"^\s*1\s+4\s+4[^\n]*\n((?:[^\n]*\n){4})", text, re.MULTILINE)
         matrix = numbers_of(body[1]) if body else None
         halves = text.split("src volume info")[1].split("dst volume info")
-        source, target = (_lta_grid(half) for half in halves)
+        grids = [_lta_grid(half) for half in halves]
     except (IndexError, ValueError) as error:
         raise RegRefineError(f"{path}: damaged, or not an .lta file; export it anew") from error
     if matrix is None or count != 1 or kind not in (_LTA_VOXELS, _LTA_RAS):
@@ -130,6 +130,11 @@ def read_lta(path: PathLike, fixed: Geometry | None = None) -> FloatArray:
             f"{path}: an .lta of type {kind} with {count} transform(s); one of type 0 (voxels) or "
             "1 (RAS) is read: convert it with lta_convert"
         )
+    source, target = grids
+    if source is None or target is None:
+        if kind == _LTA_VOXELS:
+            raise RegRefineError(f"{path}: counts in voxels of images that it does not describe")
+        return np.linalg.inv(regular(matrix, path))
     if kind == _LTA_VOXELS:
         matrix = target.affine @ matrix @ source.inverse_affine
     regular(matrix, path)
@@ -146,8 +151,13 @@ def _value(text: str, key: str) -> list[str]:
     return found[1].split()
 
 
-def _lta_grid(text: str) -> Geometry:
-    """Return the grid of a volume's description; "cras" is the place of voxel size / 2."""
+def _lta_grid(text: str) -> Geometry | None:
+    """Return the grid of a volume's description; "cras" is the place of voxel size / 2.
+
+    None where the description says that it is not valid.
+    """
+    if _value(text, "valid")[0] == "0":
+        return None
     size, spacing, x, y, z, centre = (
         np.array([float(word) for word in _value(text, key)][:3]) for key in _LTA_INFO
     )

@@ -113,9 +113,9 @@ def read_job(folder: Path) -> Task:
         given = record["handling"]
         place, fetch = _array(given["moving_to_world"]), tuple(given["fetch"])
         handling = Handling(place, given["lengths"], fetch)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        return Task(fixed, moving, Job.from_json(record["job"]), Extras(**extras), handling)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
         raise _unreadable(folder, error) from error
-    return Task(fixed, moving, Job.from_json(record["job"]), Extras(**extras), handling)
 
 
 def write_result(folder: Path, ready: Ready) -> None:
@@ -216,6 +216,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise _unreadable(path.parent, error) from error
+    if not isinstance(record, dict):
+        raise _unreadable(path.parent, ValueError("not a record"))
     if record.get("protocol") != PROTOCOL:
         raise RegRefineError(
             f"{path}: written by another version of RegRefine (protocol "

@@ -308,3 +308,20 @@ def test_damage_that_fuzzing_found_is_refused(tmp_path):
     )
     (tmp_path / "f.mha").write_bytes(data)
     assert read_transform(tmp_path / "f.mha").geometry.same_grid(FIXED)
+
+
+def test_lta_files_in_voxels_and_without_images(tmp_path):
+    """The two other kinds that FreeSurfer writes: type 0, and images that are not described."""
+    write_chain(chain_of(MATRIX), str(tmp_path / "a.lta"), GRIDS)
+    text = (tmp_path / "a.lta").read_text()
+    rows = text.split("1 4 4\n")[1].splitlines(keepends=True)[:4]
+    voxels = FIXED.inverse_affine @ np.linalg.inv(MATRIX) @ MOVING.affine
+    numbers = "".join(" ".join(f"{v:.12g}" for v in row) + " \n" for row in voxels)
+    changed = text.replace("".join(rows), numbers).replace("type      = 1", "type      = 0")
+    (tmp_path / "v.lta").write_text(changed)
+    np.testing.assert_allclose(read_transform(tmp_path / "v.lta"), MATRIX, atol=1e-6)
+    (tmp_path / "n.lta").write_text(text.replace("valid = 1", "valid = 0"))
+    np.testing.assert_allclose(read_transform(tmp_path / "n.lta"), MATRIX, atol=1e-6)
+    (tmp_path / "b.lta").write_text(changed.replace("valid = 1", "valid = 0"))
+    with pytest.raises(RegRefineError, match="voxels of images that it does not describe"):
+        read_transform(tmp_path / "b.lta")

@@ -182,3 +182,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RegRefineError, match="cannot be written"):
         write_job(tmp_path / "file" / "job", volume(np.float32), volume(np.float32), Job())
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"protocol": 1}', '{"protocol": 1, "job": 7}'])
+def test_a_record_that_is_none_is_one_sentence(tmp_path, text):
+    (tmp_path / "job.json").write_text(text)
+    with pytest.raises(RegRefineError, match="incomplete or damaged"):
+        read_job(tmp_path)
