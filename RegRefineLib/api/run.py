@@ -137,8 +137,10 @@ def read_inputs(fixed: Any, moving: Any, given: Mapping[str, Any]) -> Inputs:
         names = (f"fixed_{what}", f"moving_{what}")
         there = [name for name in names if given.get(name) is not None]
         if len(there) == 1:
-            both = " and ".join(f"{n} (--{n.replace('_', '-')})" for n in names)
-            raise RegRefineError(f"{what}: give both {both}, or neither")
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+            raise RegRefineError(
+                f"{what}: give both {names[0]} and {names[1]}, or neither ({options})"
+            )
     with collected() as doubts:
         inputs = _read(fixed, moving, given)
         say_ending(inputs.fixed.geometry)
