@@ -135,7 +135,7 @@ def test_a_given_transform_has_a_column_of_its_own(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["refinements", "pyramid"], ["levels", "4:40 2:40 1:10", "0 to 1000", "mutual"]),
+        (["refinements", "pyramid"], ["levels", "4:40 2:40 1:10", "0 to 50", "mutual"]),
         (["starts", "convexadam"], ["start.NAME=VALUE", "fixed | released", "grid_sp"]),
         (["settings", "syn"], ["iterations", "40,20,0", "more than 0"]),
         (["settings"], ["refinement pyramid", "start network", "start none has no settings"]),
