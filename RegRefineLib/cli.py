@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import __version__, threads
+from . import __version__, interrupts, threads
 from .commands import streams
 from .errors import Cancelled, RegRefineError
 
@@ -55,6 +55,11 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 dropped, 2 an error of the input."""
     threads.prepare()
+    with interrupts.terminable():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     streams.prepare()

@@ -1,4 +1,4 @@
-"""Ctrl-C during a run: the first keeps the best field so far, the second drops the run.
+"""Signals: the first Ctrl-C keeps the best field so far, the second drops the run; SIGTERM.
 
 For the command line and for scripts; the panel has buttons.
 """
@@ -13,9 +13,30 @@ from types import FrameType
 
 from .errors import Stopped
 from .job import Progress
-from .pair import Report
 
+Report = Callable[[Progress], None]
 MESSAGE = "stopping; the best field so far will be kept (Ctrl-C again drops the run)"
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Have SIGTERM leave the block as an exception does, so that half-written files are removed.
+
+    For programs. A handler that somebody has set stays.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

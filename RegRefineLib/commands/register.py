@@ -88,6 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     given = {name: getattr(arguments, option) for option, name in _GIVEN.items()}
     given = {name: path for name, path in given.items() if path is not None}
+    for what in ("labels", "landmarks"):
+        if (f"fixed_{what}" in given) != (f"moving_{what}" in given):
+            raise RegRefineError(
+                f"{what}: give both --fixed-{what} and --moving-{what}, or neither"
+            )
     inputs = read_inputs(arguments.fixed, arguments.moving, given)
     threads.use(arguments.threads, inputs.fixed.geometry.voxel_count)
     if arguments.dry_run:

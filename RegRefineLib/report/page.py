@@ -127,6 +127,8 @@ def _verdict(result: Result) -> str:
     """Return in a sentence whether the result is better or worse than its start."""
     measured = list(stages(result).values())
     name = "the initial transform" if result.initial is not None else "the linear alignment"
+    if result.initial is None and result.job.affine in (None, "none"):
+        name = "the images as they came"
     bad = worse(measured[-2], measured[-1])
     if bad:
         titles = ", ".join(METRICS[each].title for each in bad)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -135,7 +138,7 @@ def test_a_given_transform_has_a_column_of_its_own(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["refinements", "pyramid"], ["levels", "4:40 2:40 1:10", "0 to 1000", "mutual"]),
+        (["refinements", "pyramid"], ["levels", "4:40 2:40 1:10", "0 to 50", "mutual"]),
         (["starts", "convexadam"], ["start.NAME=VALUE", "fixed | released", "grid_sp"]),
         (["settings", "syn"], ["iterations", "40,20,0", "more than 0"]),
         (["settings"], ["refinement pyramid", "start network", "start none has no settings"]),
@@ -163,3 +166,31 @@ def test_the_doctor_says_what_a_report_needs(capsys: pytest.CaptureFixture[str])
     assert {"packages", "machine", "threads", "folders", "weights"} <= set(found)
     assert main(["doctor"]) == 0
     assert "SimpleITK" in capsys.readouterr().out
+
+
+SLOW_WRITER = """
+import sys, time
+from RegRefineLib import cli
+from RegRefineLib.io import result_folder
+whole = result_folder._write_all
+def slow(*given):
+    found = whole(*given)
+    print("writing", flush=True)
+    time.sleep(60)
+    return found
+result_folder._write_all = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_terminated_run_leaves_no_hidden_folder(files: Path, tmp_path: Path) -> None:
+    words = [str(files / "f.nii.gz"), str(files / "m.nii.gz"), *QUICK, "--quiet"]
+    command = [sys.executable, "-c", SLOW_WRITER, "register", *words, "-o", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        assert any(p.name.startswith(".") for p in (tmp_path / "out").iterdir())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list((tmp_path / "out").iterdir())

@@ -76,7 +76,7 @@ def test_the_page_holds_everything_itself(page: Path) -> None:
 def test_it_says_what_was_done_and_how_it_went(page: Path, result: rr.Registration) -> None:
     text = page.read_text(encoding="utf-8")
     for words in (
-        *("Better than the linear alignment by", "Where to look first", "per structure"),
+        *("Better than the images as they came by", "Where to look first", "per structure"),
         *("Images were registered with RegRefine", "15 steps at 1/2 resolution", "sha256"),
         *("arXiv:2404.01249", "squared local correlation", "The worst of 2"),
         f"{result.raw.after['dice']['mean']:.3f}",
