@@ -23,7 +23,7 @@ is invertible and so is their composition; the few folds of a discrete grid are 
 settings.py names the settings, level.py holds the images of a level, greedy_step.py takes the
 steps. What may be asked for besides: landmarks as forces (landmark_force.py), segmentations as
 forces (label_force.py), a symmetric descent (symmetric.py). What the pair itself decides: whether
-its images are of one kind (contrast.py), where the descent begins (search.py), and whether its end
+its images are of one kind (contrast.py), and whether its end
 is better than its start (measure.py).
 """
 
