@@ -49,7 +49,7 @@ from .label_force import numbered, warped
 from .landmark_force import inverse_points
 from .level import Level, Shape
 from .measure import verdicts
-from .settings import ONE_KIND, TWO_KINDS, Pyramid
+from .settings import ONE_KIND, Pyramid
 from .symmetric import across
 
 SMALL_VOXELS = 64**3
@@ -78,14 +78,14 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
 
 def _settled(pair: Pair, start: Tensor, options: Pyramid) -> tuple[Pyramid, tuple[str, ...]]:
     """Return the settings with those that the pair decides, and sentences about them."""
-    if options.information >= 0:
+    if options.information >= 0 or options.similarity != "ncc":
         return options, ()
     found = contrast_of(pair, start)
     if not found.two_kinds:
         return replace(options, information=ONE_KIND), ()
-    return replace(options, information=TWO_KINDS), (
+    return replace(options, similarity="mutual-information"), (
         f"the images are of two kinds (correlation {found.whole:.2f} within the body): mutual "
-        "information leads, as with the preset multimodal; set information=0.1 if they are not",
+        "information is used, as with the preset multimodal; set information=0.1 if they are not",
     )
 
 
