@@ -12,6 +12,8 @@ from torch import Tensor
 from ..kernels import motion
 from ..kernels.door import serves
 
+LEAST_FORCE = 1e-12  # squares of less are lost to float32
+
 
 @torch.no_grad()
 def compositive_force(warped: Tensor, slope: Tensor, metric: Tensor) -> Tensor:
@@ -42,6 +44,24 @@ def central_differences(image: Tensor) -> Tensor:
             inner = result[:, axis : axis + 1].narrow(2 + axis, 1, n - 2)
             torch.sub(ahead, behind, out=inner).mul_(0.5)
     return result
+
+
+def typical_length(force: Tensor) -> Tensor:
+    """Return sum |g|^2 / sum |g|: a mean length that empty space around does not change."""
+    length = force.square().sum(dim=1).sqrt_()
+    return length.square().sum() / length.sum().clamp_min(1e-30)
+
+
+@torch.no_grad()
+def limited(force: Tensor, least: Tensor) -> Tensor:
+    """Return the force (1, 3, D, H, W) over its length or `least`, whichever is larger.
+
+    No longer than 1: weak forces, of flat and noisy places, become short.
+    """
+    if serves(force):
+        return motion.limited(force[0], float(least.clamp_min(LEAST_FORCE)))[None]
+    length = force.square().sum(dim=1, keepdim=True).sqrt_()
+    return force / torch.maximum(length, least.clamp_min(LEAST_FORCE))
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ import itertools
 
 import torch
 
+from RegRefineLib.ops.force import limited, typical_length
 from RegRefineLib.ops.volume_change import log_determinant
-from RegRefineLib.refine.pyramid.greedy_step import GreedyStep, limited, typical_length
+from RegRefineLib.refine.pyramid.greedy_step import GreedyStep
 from RegRefineLib.refine.pyramid.settings import Pyramid
 
 SHAPE = (12, 14, 16)

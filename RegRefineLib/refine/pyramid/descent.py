@@ -23,7 +23,7 @@ is invertible and so is their composition; the few folds of a discrete grid are 
 settings.py names the settings, level.py holds the images of a level, greedy_step.py takes the
 steps. What may be asked for besides: landmarks as forces (landmark_force.py), segmentations as
 forces (label_force.py), a symmetric descent (symmetric.py). What the pair itself decides: whether
-its images are of one kind (contrast.py), where the descent begins (search.py), and whether its end
+its images are of one kind (contrast.py), and whether its end
 is better than its start (measure.py).
 """
 
@@ -49,7 +49,7 @@ from .label_force import numbered, warped
 from .landmark_force import inverse_points
 from .level import Level, Shape
 from .measure import verdicts
-from .settings import ONE_KIND, TWO_KINDS, Pyramid
+from .settings import ONE_KIND, Pyramid
 from .symmetric import across
 
 SMALL_VOXELS = 64**3
@@ -78,14 +78,14 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
 
 def _settled(pair: Pair, start: Tensor, options: Pyramid) -> tuple[Pyramid, tuple[str, ...]]:
     """Return the settings with those that the pair decides, and sentences about them."""
-    if options.information >= 0:
+    if options.information >= 0 or options.similarity != "ncc":
         return options, ()
     found = contrast_of(pair, start)
     if not found.two_kinds:
         return replace(options, information=ONE_KIND), ()
-    return replace(options, information=TWO_KINDS), (
+    return replace(options, similarity="mutual-information"), (
         f"the images are of two kinds (correlation {found.whole:.2f} within the body): mutual "
-        "information leads, as with the preset multimodal; set information=0.1 if they are not",
+        "information is used, as with the preset multimodal; set information=0.1 if they are not",
     )
 
 

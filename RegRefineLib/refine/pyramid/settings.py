@@ -9,7 +9,7 @@ from ...errors import RegRefineError
 from ...registry import SIMILARITIES
 from ...settings import Conditions, Settings, setting
 
-ONE_KIND, TWO_KINDS = 0.1, 10.0  # what an information of -1 comes to
+ONE_KIND = 0.1  # what an information of -1 comes to where images are of one kind
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pyramid(Settings):
     window: int = setting(7, "width of ncc's window in voxels of the level, an odd number", low=3)
     information: float = setting(
         0.1,
-        "weight of mutual information beside ncc; -1: 0.1, or 10 where the images are of two kinds",
+        "weight of mutual information beside ncc; -1: 0.1, or it alone for images of two kinds",
         low=-1, high=1000,
     )  # fmt: skip
     step: float = setting(
