@@ -62,6 +62,7 @@ class Stack:
         del images
         for path in self._files:
             path.unlink()
+        self._folder.rmdir()
         return Volume(result, self.grid)
 
 

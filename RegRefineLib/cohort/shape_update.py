@@ -9,11 +9,11 @@ of -u are linear stand-ins (ANTs issues 806 and 811).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import DisplacementField, FloatArray, Geometry
@@ -116,10 +116,17 @@ class Update:
         return Mapping(affine, DisplacementField(residual, grid))
 
 
-def lengths(fields: Iterable[DisplacementField]) -> list[tuple[float, float]]:
-    """Return the mean and the largest length in mm of each field."""
-    sizes = [np.linalg.norm(field.vectors, axis=-1) for field in fields]
-    return [(float(size.mean()), float(size.max())) for size in sizes]
+def lands_inside(mapping: Mapping, scan: Geometry) -> NDArray[np.bool_]:
+    """Return where a map from the template ends inside the scan's block of voxels."""
+    index = scan.to_index(mapping.residual.geometry.points() + mapping.whole().vectors)
+    limits = np.array(scan.shape[::-1]) - 0.5
+    return np.asarray(((index >= -0.5) & (index <= limits)).all(axis=-1))
+
+
+def lengths(field: DisplacementField, where: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the mean and the largest length in mm; 0 where there is no voxel to count."""
+    sizes = np.linalg.norm(field.vectors, axis=-1)[where]
+    return (float(sizes.mean()), float(sizes.max())) if sizes.size else (0.0, 0.0)
 
 
 def _at(field: DisplacementField, places: DisplacementField) -> FloatArray:

@@ -30,7 +30,7 @@ from .linear_mean import mean_affine, without_rigid
 from .manifest import Scan
 from .runs import Run, digest_of
 from .shape_update import Mapping as ScanMap
-from .shape_update import MeanResidual, Update, lengths
+from .shape_update import MeanResidual, Update, lands_inside, lengths
 from .template_files import (
     Iteration,
     centre_of_mass,
@@ -249,10 +249,11 @@ class _Builder:
         grid = template.geometry
         there = [run for run in runs if finished(run, place) is not None]
         weights = {run.moving.id: run.moving.weight for run in there}
-        mean = MeanResidual(grid)
-        matrices = {}
+        mean, matrices = MeanResidual(grid), {}
+        inside = np.ones(grid.shape, bool)  # what every scan shows: elsewhere fields are guesses
         for run in there:
             mapping = read_map(run, place, grid)
+            inside &= lands_inside(mapping, read_volume(run.moving.image).geometry)
             matrices[run.moving.id] = mapping.affine
             mean.add(mapping.residual, run.moving.weight)
         middle = mean_affine(list(matrices.values()), list(weights.values()))
@@ -265,9 +266,8 @@ class _Builder:
             image = averages.normalised(read_volume(run.moving.image))
             stack.add(_seen(image, grid, mapping.whole()), run.moving.weight)
         average = stack.average(self.plan.statistic)
-        shutil.rmtree(place / "stack", ignore_errors=True)
         changed = averages.sharpened(average, self.plan.sharpen if kind == "deformable" else 0.0)
-        ((length, largest),) = lengths([mean.field()])
+        length, largest = lengths(mean.field(), inside)
         row = Iteration(
             number, kind, len(there), len(runs), length, largest,
             float(np.linalg.det(stretch[:3, :3])), averages.gradient_energy(average),

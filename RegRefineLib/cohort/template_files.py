@@ -25,7 +25,10 @@ from .shape_update import Mapping as ScanMap
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one iteration came to; a row of convergence.tsv."""
+    """What one iteration came to; a row of convergence.tsv.
+
+    The mean field is measured where every scan has voxels, before it is taken out.
+    """
 
     iteration: int
     kind: str

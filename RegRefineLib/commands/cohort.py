@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegRefineError
+from .job_options import add_method, job_of
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     _add_template(parser.add_argument_group("template"))
     add_method(parser.add_argument_group("method"))
+    parser.set_defaults(inverse=False, jacobian=False)
     _add_places(parser.add_argument_group("where to run"))
 
 
@@ -73,27 +75,6 @@ def _add_template(template: argparse._ArgumentGroup) -> None:
     template.add_argument(
         "--allow-missing", action="store_true", help="average what there is where a run failed"
     )
-
-
-def add_method(method: argparse._ArgumentGroup) -> None:
-    """Declare how a pair is registered."""
-    from ..job import AFFINES, DEVICES, INTENSITIES
-
-    method.add_argument("--preset", default="default", help="see `regrefine list presets`")
-    method.add_argument("--affine", choices=AFFINES, help="linear alignment beforehand")
-    method.add_argument("--start", help="where the field starts; see `regrefine list starts`")
-    method.add_argument("--refinement", help="see `regrefine list refinements`")
-    method.add_argument("--intensity", choices=INTENSITIES, help="range that becomes 0..1")
-    method.add_argument("--spacing", type=float, metavar="MM", help="working voxels; 0: fixed's")
-    method.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the refinement, or start.NAME=VALUE",
-    )
-    method.add_argument("--device", default="auto", help=" | ".join(DEVICES))
-    method.add_argument("--seed", type=int, default=0)
 
 
 def _add_places(place: argparse._ArgumentGroup) -> None:
@@ -127,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     if arguments.template:
         return _template(arguments)
-    options, job = _options(arguments), job_of_method(arguments)
+    options, job = _options(arguments), job_of(arguments)
     folder = Path(arguments.output)
     try:
         ready = prepare(arguments.manifest, folder, job, options, _progress)
@@ -179,7 +160,7 @@ def _template(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output)
     try:
         inputs, size = prepare_template(
-            arguments.manifest, folder, job_of_method(arguments), plan, arguments.workers, _progress
+            arguments.manifest, folder, job_of(arguments), plan, arguments.workers, _progress
         )
     except ManifestError as error:
         return _refused(error)
@@ -241,14 +222,6 @@ def _where(arguments: argparse.Namespace) -> Where:
 
     names = ("scheduler", "batch", "walltime", "queue", "gpu")
     return Where(**{name: getattr(arguments, name) for name in names})
-
-
-def job_of_method(arguments: argparse.Namespace) -> Any:
-    """Return the job that the arguments of `add_method` describe."""
-    from .register import job_of
-
-    unset = {"steps": None, "network": None, "weights": None, "inverse": False, "jacobian": False}
-    return job_of(argparse.Namespace(**{**unset, **vars(arguments)}))
 
 
 def _progress(sentence: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .cohort import add_method, job_of_method
+from .job_options import add_method, job_of
 from .terminal import say
 
 
@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--labels", default="", metavar="FILE", help="on the reference: carried on")
     what.add_argument("--landmarks", default="", metavar="FILE", help="on the reference: paths")
     add_method(parser.add_argument_group("method"))
+    parser.set_defaults(inverse=False, jacobian=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.reference, not arguments.independent, arguments.cyclic, arguments.smooth
     )
     extras = Extras(arguments.labels, arguments.landmarks)
-    job = job_of_method(arguments)
+    job = job_of(arguments)
     sequence(arguments.series, arguments.output, job, options, extras, say)
     say(str(arguments.output))
     return 0
