@@ -16,7 +16,7 @@ from ..losses.ncc import LocalNCC, multi_window_terms
 from ..losses.ssim import SSIM
 from ..losses.windowed import WindowedSimilarity
 from ..ops.filters import gaussian, window_sum
-from ..ops.force import compositive_force, limited_step
+from ..ops.force import compositive_force, limited
 from ..ops.warp import compose, jacobian_determinant, warp
 
 SIZES = ((48, 48, 48), (96, 80, 128), (160, 192, 224))
@@ -97,7 +97,7 @@ def _operations(shape: tuple[int, int, int]) -> list[tuple[str, int, Callable[[]
         ("Reg-TTR's similarities with gradient", 3, slope(ttr)),
         ("information with gradient", 3, slope(lambda x: mutual_information(fixed, x))),
         ("force", 5, lambda: compositive_force(moving, fixed, metric)),
-        ("limited step", 6, lambda: limited_step(field, 0.7)),
+        ("limited step", 6, lambda: limited(field, 0.7)),
         ("determinant", 4, lambda: jacobian_determinant(field)),
     ]
 

@@ -14,6 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..kernels.door import serves
+from .force import compositive_force
+from .warp import jacobian_determinant
+
 LEAST_DETERMINANT = 0.05  # ln det of a fold
 LEAST_WEIGHT, MOST_WEIGHT = 0.2, 4.0
 LONGEST = 0.3  # of a step, in voxels: what is explicit must stay stable
@@ -27,6 +31,8 @@ def log_determinant(displacement: Tensor) -> Tensor:
     Central differences, one-sided on the faces; a few planes at a time, so that the nine
     derivatives stay in a CPU's cache.
     """
+    if serves(displacement) and min(displacement.shape[2:]) > 1:
+        return jacobian_determinant(displacement).clamp_(min=LEAST_DETERMINANT).log_()
     u = displacement[0]
     depth = u.shape[1]
     step = depth if u.device.type != "cpu" else max(4, _SLAB_VOXELS // u[0, 0].numel())
@@ -55,7 +61,7 @@ def evening_step(displacement: Tensor, metric: Tensor, share: float) -> Tensor:
     """
     logs = log_determinant(displacement)
     weight = (1.0 - logs).clamp_(LEAST_WEIGHT, MOST_WEIGHT).mul_(share)
-    step = central_gradient(logs).mul_(weight).mul_(metric * metric)
+    step = compositive_force(logs, weight, metric * metric)
     return step.clamp_(-LONGEST, LONGEST)
 
 

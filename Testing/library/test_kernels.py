@@ -242,7 +242,10 @@ def test_forces_steps_and_determinants_are_torchs(shape, share, seed):
     metric = torch.tensor([1.0, 0.5, 0.8]).view(1, 3, 1, 1, 1)
     found, exact = both(lambda: force.compositive_force(image, slope, metric))
     torch.testing.assert_close(found, exact, atol=1e-6, rtol=1e-5)
-    found, exact = both(lambda: force.limited_step(found, share))
+    pushed = found
+    length, exact = both(lambda: force.typical_length(pushed))
+    assert length == pytest.approx(exact, rel=1e-4)
+    found, exact = both(lambda: force.limited(pushed, share * length + 1e-9))
     torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-4)
     assert found.norm(dim=1).max() <= 1 + 1e-5
     if min(shape) > 1:
@@ -291,7 +294,7 @@ def everything(threads: int) -> list[Tensor]:
             information.detach(),
             *torch.autograd.grad(similarity + information, y),
             pushed,
-            force.limited_step(pushed, 0.7),
+            force.limited(pushed, 0.7 * force.typical_length(pushed)),
             warp.jacobian_determinant(u),
         ]
     finally:

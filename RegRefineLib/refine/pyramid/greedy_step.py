@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...ops.filters import gaussian, window_sum
-from ...ops.volume_change import central_gradient, evening_step
+from ...ops.force import compositive_force, limited, typical_length
+from ...ops.volume_change import evening_step
 from ...ops.warp import compose, warp
 from .settings import Pyramid
 
@@ -45,15 +46,15 @@ class GreedyStep:
                 force.
         """
         # a mean's slope is tiny in large volumes: times their voxels its squares are not lost
-        force = central_gradient(warped).mul_(slope * slope.numel()).mul_(self.metric)
+        force = compositive_force(warped, slope * slope.numel(), self.metric)
         if guide is not None:
             force.div_(force.norm(dim=1).mean().clamp_min(1e-20))
         force = _smooth(force, self.options.force_sigma)
-        least = typical_length(force).mul_(self.options.full_force)
+        least = self.options.full_force * typical_length(force)
         if guide is not None:
             force.sub_(_smooth(guide * self.metric, self.options.force_sigma))
-            least.clamp_(min=self.options.full_force)  # of the mean: blank images have no force
-        direction = _smooth(limited(force, least), self.options.force_sigma)
+            least = max(least, self.options.full_force)  # of the mean: blank images have no force
+        direction = _smooth(limited(force, max(least, LEAST_FORCE)), self.options.force_sigma)
         return direction.mul_(-rate * self.metric)
 
     def moved(self, displacement: Tensor, update: Tensor) -> Tensor:
@@ -63,22 +64,6 @@ class GreedyStep:
         field = _smooth(compose(displacement, update, quick=True), self.options.field_sigma)
         # a Gaussian's tails would spread as denormal numbers, which processors take ages for
         return F.hardshrink(field, NOTHING)
-
-
-def typical_length(force: Tensor) -> Tensor:
-    """Return sum |g|^2 / sum |g|: a mean length that empty space around does not change."""
-    length = force.square().sum(dim=1).sqrt_()
-    return length.square().sum() / length.sum().clamp_min(1e-30)
-
-
-def limited(force: Tensor, least: Tensor) -> Tensor:
-    """Return the force (1, 3, D, H, W), in place, in lengths of at most 1.
-
-    It is divided by its own length or by `least`, whichever is larger, so that weak forces, of flat
-    and noisy places, take short steps.
-    """
-    length = force.square().sum(dim=1, keepdim=True).sqrt_()
-    return force.div_(torch.maximum(length, least.clamp_min(LEAST_FORCE)))
 
 
 def _smooth(field: Tensor, sigma: float) -> Tensor:
