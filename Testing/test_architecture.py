@@ -59,7 +59,8 @@ ROOMS = {
     "demo": {"io", "plots", "registration"},
     "cohort": {"io", "losses", "metrics", "ops", "plots", "registration"},
     "sequences": {"cohort", "io", "metrics", "ops", "registration"},
-    "bench": {"io", "linear", "metrics", "plots", "registration", "weights"},
+    "bench": {"io", "kernels", "linear", "losses", "metrics", "ops", "plots", "registration"}
+    | {"weights"},
     "commands": {"api", "bench", "demo", "diagnosis", "inference", "interrupts", "io", "metrics"}
     | {"plan", "plots", "prepare", "progress_bar", "provenance", "registration", "report"}
     | {"cohort", "sequences", "time_model", "training"}

@@ -40,6 +40,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--curves", action="store_true",
         help="every tool at several budgets; --picture shows Dice and folds over CPU seconds",
     )  # fmt: skip
+    groups.add_argument(
+        "--kernels", action="store_true",
+        help="instead: each operation in torch and compiled, beside a plain copy",
+    )  # fmt: skip
     what.add_argument(
         "--dataset", choices=("acdc", "lpba40", "mindboggle", "abdomenctct"),
         help="instead: its published test pairs, before and after Reg-TTR, per start",
@@ -72,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise RegRefineError("--pairs is 1 or more")
     for option in ("results", "table", "picture"):
         _check_place(getattr(arguments, option), option)
+    if arguments.kernels:
+        return _kernels(arguments.threads)
     place = environments.folder(arguments.environments)
     if arguments.install:
         return _install(arguments.install, place)
@@ -79,6 +85,19 @@ def run(arguments: argparse.Namespace) -> int:
     done = True if arguments.no_runs else _sweep(arguments, results, place)
     _show(arguments, results)
     return 0 if done else 1
+
+
+def _kernels(threads: int) -> int:
+    """Show each operation's nanoseconds per voxel as soon as they are known."""
+    import torch
+
+    from ..bench import kernels
+
+    torch.set_num_threads(threads)
+    say(kernels.HEAD)
+    for row in kernels.rows():
+        say(str(row))
+    return 0
 
 
 def _check_place(path: str | None, option: str) -> None:

@@ -22,17 +22,18 @@ def force(image: Tensor, slope: Tensor, metric: tuple[float, float, float]) -> T
     return out
 
 
-def mean_square(field: Tensor) -> float:
-    """Return the mean squared length of (3, D, H, W); the same whatever the threads."""
-    sums = np.empty(field.shape[1])
-    spread(loops("motion").square_sums, field.shape[1], array(field), sums)
-    return float(sums.sum()) / field[0].numel()
+def length_sums(field: Tensor) -> tuple[float, float]:
+    """Return the sums of lengths and of squared lengths of (3, D, H, W)."""
+    sums = np.empty((field.shape[1], 2))
+    spread(loops("motion").length_sums, len(sums), array(field), sums)
+    lengths, squares = sums.sum(axis=0)
+    return float(lengths), float(squares)
 
 
 def limited(field: Tensor, least: float) -> Tensor:
     """Return (3, D, H, W) over the larger of its length and `least`."""
     out = torch.empty(field.shape)
-    bound = np.float32(max(least, 1e-20))
+    bound = np.float32(least)
     spread(loops("motion").limited, field.shape[1], array(field), bound, out.numpy())
     return out
 

@@ -52,7 +52,7 @@ def _forward(
         if mode == "linear" and padding == "border" and line is EXACT:
             spread(code.linear_border, x.shape[1], v, x, o, compose)
         else:
-            form = code.nearest if mode == "nearest" else code.linear
+            form = code.nearest if mode == "nearest" else loops("hats").linear
             spread(form, x.shape[1], v, x, o, (line, _PADDINGS[padding]))
     return out
 
@@ -72,7 +72,7 @@ class _Linear(torch.autograd.Function):
         u, image = ctx.saved_tensors
         back = grad_outputs[0]
         out = u.new_empty((back.shape[0], *u.shape[1:]))
-        code, padding = loops("sampling"), _PADDINGS[ctx.padding]
+        code, padding = loops("hats"), _PADDINGS[ctx.padding]
         for n in range(back.shape[0]):
             volume, vectors = image[n % image.shape[0]], array(u[n % u.shape[0]])
             spread(

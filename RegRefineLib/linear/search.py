@@ -1,7 +1,9 @@
 """Linear pre-alignment: centres, rigid, affine; coarse to fine on mutual information.
 
 It needs no assumption on contrast: a squared correlation, as quick, does as well where both images
-are of one kind, and fails on a T2 of a brain cut out, whose dark background is no dark tissue.
+are of one kind, and fails on a T2 of a brain cut out, whose dark background is no dark tissue. What
+it finds is then made precise from a few voxels away: between images of one kind by squared local
+correlation, which shading does not move, else by the information.
 
 A map of fixed points x (RAS mm) is x -> c + exp(G) (x - c) + t about the middle c of the fixed
 grid: G skew is a rotation, G free an affine map. The generators are scaled so that a step of one
@@ -10,42 +12,23 @@ in any of them moves the image's rim by about one millimetre, which makes one st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import Stopped
-from ..geometry import FloatArray, Geometry, Volume
+from ..geometry import FloatArray, Volume
 from ..intensity import scaled
 from ..job import Extras, Progress
-from ..losses.mutual_information import mutual_information
-from ..ops.warp import identity, sample
 from ..pair import Report, ignore
-from ..prepare import to_tensor
-from ..resample import downsampled, resample
+from .level import Image, Level, image_of
+from .optimise import Adam, bfgs
 from .translation import best_translation
 
 # voxels along the image's longest side, Adam's steps, first step size in voxels
-# weight of the linear part's stretch beside normalised mutual information (some 0.01 to 0.1 apart
-# between a good and a bad place): without it, half-overlapping images shrink onto each other
-STRETCH = 1.0
 LEVELS = ((24, 60, 0.5), (48, 40, 0.25), (80, 20, 0.15))
-
-
-@dataclass(frozen=True, eq=False)
-class _Level:
-    """One resolution: images (1,1,...), weights of voxels, their grids; steps and their size."""
-
-    steps: int
-    rate_mm: float
-    fixed: Tensor
-    moving: Tensor
-    fixed_weight: Tensor
-    moving_weight: Tensor
-    fixed_grid: Geometry
-    moving_grid: Geometry
+# likewise; evaluations at most, first step and last step in voxels, farthest way in voxels
+PRECISE = (128, 25, 0.05, 0.002, 3.0)
 
 
 def align(
@@ -75,20 +58,28 @@ def align(
     if kind == "centre":
         return centred
     longest = float(np.ptp(fixed.geometry.corners(), axis=0).max())
-    images = [(fixed, moving)]
-    for n, _, _ in reversed(LEVELS):  # each from the finer one: large volumes are smoothed once
-        finer_fixed, finer_moving = images[0]
-        mm = longest / n
-        # two slices at least: one shows no tilt
-        images.insert(0, (downsampled(finer_fixed, mm, 2), downsampled(finer_moving, mm, 2)))
-    starts = [centred, best_translation(*images[1], longest / LEVELS[0][0])]
+    whole = image_of(fixed, given.fixed_mask), image_of(moving, given.moving_mask)
+    levels = levels_of(*whole, longest)
+    coarse = levels[0]
+    shifted = best_translation(coarse.fixed.volume, coarse.moving.volume, coarse.mm)
+    starts = [centred, shifted]
     if not kind.startswith("centre"):
         starts.append(np.eye(4))
-    levels = [
-        _level(*pair, (longest / n, steps, rate), given)
-        for pair, (n, steps, rate) in zip(images[:-1], LEVELS, strict=True)
-    ]
     return _Search(levels, report).best(starts, kind.rpartition("+")[2])
+
+
+def levels_of(fixed: Image, moving: Image, longest_mm: float) -> list[Level]:
+    """Return the levels of the search and last the one of the precise stage.
+
+    Each is downsampled from the finer one: large volumes are smoothed once. Where the images have
+    no more voxels, a level is the one before it.
+    """
+    levels: list[Level] = []
+    for n in (PRECISE[0], *(n for n, _, _ in reversed(LEVELS))):
+        mm = longest_mm / n
+        fixed, moving = fixed.coarser(mm), moving.coarser(mm)
+        levels.insert(0, Level(fixed, moving, mm))
+    return levels
 
 
 def centre_of_mass(volume: Volume) -> FloatArray:
@@ -104,34 +95,12 @@ def centre_of_mass(volume: Volume) -> FloatArray:
     return volume.geometry.to_ras(index)
 
 
-def _level(fixed: Volume, moving: Volume, plan: tuple[float, int, float], extras: Extras) -> _Level:
-    """Images are scaled and downsampled; plan: voxel size in mm, steps, first step in voxels."""
-    mm, steps, rate = plan
-
-    def weight(mask: Volume | None, grid: Geometry) -> Tensor:
-        if mask is None:
-            return torch.ones((1, 1, *grid.shape))
-        inside = Volume((mask.array != 0).astype(np.float32), mask.geometry)
-        return to_tensor(resample(inside, grid), torch.device("cpu"))
-
-    return _Level(
-        steps,
-        rate * mm,
-        to_tensor(fixed, torch.device("cpu")),
-        to_tensor(moving, torch.device("cpu")),
-        weight(extras.fixed_mask, fixed.geometry),
-        weight(extras.moving_mask, moving.geometry),
-        fixed.geometry,
-        moving.geometry,
-    )
-
-
 class _Search:
-    """Adam over the generators, level by level, from the most promising start."""
+    """Descents over the generators, level by level, from the most promising start."""
 
-    def __init__(self, levels: list[_Level], report: Report):
+    def __init__(self, levels: list[Level], report: Report):
         self.levels, self.report = levels, report
-        grid = levels[0].fixed_grid
+        grid = levels[0].fixed.grid
         self.centre = torch.tensor(grid.centre)
         self.radius = float(np.ptp(grid.corners(), axis=0).mean()) / 2
         self.done = self.todo = 0
@@ -142,52 +111,104 @@ class _Search:
 
         Where nothing better than that start was found, as between images that lie well, it is it.
         """
-        coarse, *finer = self.levels
-        if kind == "rigid":
-            plan = [(level, "rigid") for level in finer]
-        else:
-            plan = [(finer[0], "rigid"), *((level, "affine") for level in finer)]
-        self.todo = len(starts) * coarse.steps + sum(level.steps for level, _ in plan)
-        trials = [(*self._descend(coarse, start, "rigid", start), start) for start in starts]
+        middle, fine = LEVELS[1:]
+        plan = [(1, middle[1:], "rigid"), (2, fine[1:], kind)]
+        if kind == "affine":
+            plan.insert(1, (1, middle[1:], kind))
+        self.todo = len(starts) * LEVELS[0][1] + sum(steps for _, (steps, _), _ in plan)
+        self.todo += PRECISE[1]
+        trials = [
+            (*self._descend(0, start, LEVELS[0][1:], "rigid", start), start) for start in starts
+        ]
         _, matrix, origin = min(trials, key=lambda trial: trial[0])
-        for level, step_kind in plan:
-            _, matrix = self._descend(level, matrix, step_kind, origin)
-        finest = self.levels[-1]
-        share = self._share(finest, origin)
-        return min(origin, matrix, key=lambda m: float(self._loss(finest, torch.tensor(m), share)))
+        for n, steps, step_kind in plan:
+            _, matrix = self._descend(n, matrix, steps, step_kind, origin)
+        finest = self.levels[plan[-1][0]]
+        share = finest.share(origin)
+
+        def loss(m: FloatArray) -> float:
+            return float(finest.information(torch.tensor(m), share, True))
+
+        found = min(origin, matrix, key=loss)
+        return found if self.stopped else self._precise(found, kind, share, origin)
 
     def _descend(
-        self, level: _Level, start: FloatArray, kind: str, origin: FloatArray
+        self, n: int, start: FloatArray, plan: tuple[int, float], kind: str, origin: FloatArray
     ) -> tuple[float, FloatArray]:
         """Return the least loss that was seen on the way, and its matrix.
 
         `origin` is where the levels above began: the images stay about as far on each other as
         there. Once the report callback said stop, no more steps are taken.
         """
+        level, (steps, rate) = self.levels[n], plan
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-        adam = _Adam(parameters)
+        adam = Adam(parameters)
         base = torch.tensor(start)
         least, chosen = float("inf"), start
-        share = self._share(level, origin)
-        for step in range(level.steps):
+        share = level.share(origin)
+        for step in range(steps):
             if self.stopped:
                 break
             matrix = base @ self._map(parameters, kind)
-            loss = self._loss(level, matrix, share)
+            # plain, it finds the place but grows with the contents; normalised, it is exact about
+            # the place, but as a search it falls for a corner that both images share
+            loss = level.information(matrix, share, normalised=n > 0)
             value = float(loss.detach())
             if value < least:
                 least, chosen = value, matrix.detach().numpy().copy()
             (gradient,) = torch.autograd.grad(loss, parameters)
-            adam.step(gradient, level.rate_mm * (1.0 - step / level.steps))
-            self.done += 1
-            self._tell(value)
+            adam.step(gradient, rate * level.mm * (1.0 - step / steps))
+            self._count(value)
         return least, chosen
 
-    def _tell(self, loss: float) -> None:
+    def _precise(
+        self, start: FloatArray, kind: str, share: float, origin: FloatArray
+    ) -> FloatArray:
+        """Return the matrix of the best local correlation, or information, near `start`.
+
+        It is `start` where the way there is longer than what the search may have left, and `origin`
+        where nothing better was found.
+        """
+        level, (_, evaluations, first, last, farthest) = self.levels[-1], PRECISE
+        base = torch.tensor(start)
+        if level.is_of_one_kind(start):
+            measure = level.correlation(start)
+        else:
+
+            def measure(matrix: Tensor) -> Tensor:
+                return level.information(matrix, share, normalised=True)
+
+        def value_and_gradient(point: FloatArray) -> tuple[float, FloatArray]:
+            parameters = torch.tensor(point, requires_grad=True)
+            loss = measure(base @ self._map(parameters, kind))
+            (gradient,) = torch.autograd.grad(loss, parameters)
+            self._count(float(loss.detach()))
+            if self.stopped:
+                raise Stopped
+            return float(loss.detach()), gradient.numpy()
+
         try:
-            self.report(Progress("affine", self.done - 1, self.todo, loss={"total": loss}))
+            point, least = bfgs(
+                value_and_gradient, 12, first * level.mm, last * level.mm, evaluations
+            )
+        except Stopped:
+            return start
+        if self.done < self.todo:
+            self.done = self.todo - 1
+            self._count(least)
+        with torch.no_grad():
+            if float(measure(torch.tensor(origin))) <= least:
+                return origin
+        if np.abs(point).max() > farthest * level.mm:
+            return start
+        return (base @ self._map(torch.tensor(point), kind)).numpy()
+
+    def _count(self, loss: float) -> None:
+        try:
+            self.report(Progress("affine", self.done, self.todo, loss={"total": loss}))
         except Stopped:
             self.stopped = True
+        self.done += 1
 
     def _map(self, p: Tensor, kind: str) -> Tensor:
         """The 4x4 c + exp(G)(x - c) + t of parameters in mm at the rim."""
@@ -197,59 +218,3 @@ class _Search:
         shift = self.centre + p[9:] - linear @ self.centre
         top = torch.cat([linear, shift[:, None]], dim=1)
         return torch.cat([top, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=p.dtype)])
-
-    def _positions(self, level: _Level, matrix: Tensor) -> Tensor:
-        """Where the fixed voxels lie in the moving image, (1, 3, D, H, W) in its voxels."""
-        moving_index = torch.tensor(level.moving_grid.inverse_affine)
-        fixed_affine = torch.tensor(level.fixed_grid.affine)
-        index = moving_index @ matrix @ fixed_affine  # (i,j,k) -> (i,j,k)
-        rows = index[:3].flip(0).float()  # k, j, i
-        grid = identity(level.fixed_grid.shape, level.fixed)
-        linear = torch.einsum("rc,ncdhw->nrdhw", rows[:, :3].flip(1), grid)
-        return linear + rows[:, 3].view(1, 3, 1, 1, 1)
-
-    @torch.no_grad()
-    def _share(self, level: _Level, matrix: FloatArray) -> float:
-        """The share of the fixed voxels that the moving image covers."""
-        inside = sample(level.moving_weight, self._positions(level, torch.tensor(matrix)))
-        return float((level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1))
-
-    def _loss(self, level: _Level, matrix: Tensor, share_before: float) -> Tensor:
-        positions = self._positions(level, matrix)
-        # beyond the image its border goes on: zeros there would be contents to a weight of a half
-        moved = sample(level.moving, positions, padding="border")
-        inside = sample(level.moving_weight, positions)
-        weight = level.fixed_weight * inside.detach()
-        # plain, it finds the place but grows with the contents; normalised, it is exact about the
-        # place, but as a search it falls for a corner that both images share
-        found = level is not self.levels[0]
-        loss = mutual_information(level.fixed, moved, weight, normalised=found)
-        # images must not flee from each other until little is left to compare
-        share = (level.fixed_weight * inside).sum() / level.fixed_weight.sum().clamp_min(1)
-        loss = loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)
-        return loss + STRETCH * _stretch(matrix[:3, :3])
-
-
-def _stretch(linear: Tensor) -> Tensor:
-    """Return about the sum of squared logarithms of the map's scales: 0 for a rigid map."""
-    unit = torch.eye(3, dtype=linear.dtype)
-    return (linear.T @ linear - unit).square().sum() / 4
-
-
-class _Adam:
-    """Adam (Kingma 2015) for a dozen numbers; to load torch's own takes longer than the search."""
-
-    def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.8, 0.95)):
-        self.parameters, self.betas = parameters, betas
-        self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        self.steps = 0
-
-    @torch.no_grad()
-    def step(self, gradient: Tensor, rate: float) -> None:
-        """Change the parameters by a step of about `rate` each."""
-        b1, b2 = self.betas
-        self.steps += 1
-        self.first.mul_(b1).add_(gradient, alpha=1 - b1)
-        self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(1e-8)
-        self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))

@@ -1,4 +1,4 @@
-"""The force of a similarity on a displacement that is to be composed with a step, and that step.
+"""The force of a similarity on a displacement that is to be composed with a step, and its limit.
 
 Every function has a torch form, the reference and a GPU's, and a compiled one for float32 on a CPU
 (kernels/door.py decides which).
@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ..kernels import motion
 from ..kernels.door import serves
-
-LEAST_FORCE = 1e-12  # squares of less are lost to float32
 
 
 @torch.no_grad()
@@ -46,33 +44,20 @@ def central_differences(image: Tensor) -> Tensor:
     return result
 
 
-def typical_length(force: Tensor) -> Tensor:
-    """Return sum |g|^2 / sum |g|: a mean length that empty space around does not change."""
-    length = force.square().sum(dim=1).sqrt_()
-    return length.square().sum() / length.sum().clamp_min(1e-30)
+@torch.no_grad()
+def typical_length(force: Tensor) -> float:
+    """Return sum |g|^2 / sum |g| of (1, 3, D, H, W): a mean that empty space leaves alone."""
+    if serves(force):
+        lengths, squares = motion.length_sums(force[0])
+    else:
+        length = force.square().sum(dim=1).sqrt_()
+        lengths, squares = float(length.sum()), float(length.square().sum())
+    return squares / max(lengths, 1e-30)
 
 
 @torch.no_grad()
-def limited(force: Tensor, least: Tensor) -> Tensor:
-    """Return the force (1, 3, D, H, W) over its length or `least`, whichever is larger.
-
-    No longer than 1: weak forces, of flat and noisy places, become short.
-    """
+def limited(force: Tensor, least: float) -> Tensor:
+    """Return force / max(|force|, least), (1, 3, D, H, W): no vector is longer than 1."""
     if serves(force):
-        return motion.limited(force[0], float(least.clamp_min(LEAST_FORCE)))[None]
-    length = force.square().sum(dim=1, keepdim=True).sqrt_()
-    return force / torch.maximum(length, least.clamp_min(LEAST_FORCE))
-
-
-@torch.no_grad()
-def limited_step(force: Tensor, share: float) -> Tensor:
-    """Return force / max(|force|, share * its root mean square), (1, 3, D, H, W).
-
-    No longer than 1: of that length where the force is strong, shorter where it is weak.
-    """
-    if serves(force):
-        least = share * motion.mean_square(force[0]) ** 0.5
         return motion.limited(force[0], least)[None]
-    length = force.norm(dim=1, keepdim=True)
-    least = share * float(length.square().mean().sqrt())
-    return force / length.clamp_min(max(least, 1e-20))
+    return force / force.square().sum(dim=1, keepdim=True).sqrt_().clamp_min_(least)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .force import central_differences
+from .force import compositive_force
 from .warp import jacobian_determinant
 
 LEAST_DETERMINANT = 0.05  # ln det of a fold
@@ -42,5 +42,5 @@ def evening_step(displacement: Tensor, metric: Tensor, share: float) -> Tensor:
     """
     logs = log_determinant(displacement)
     weight = (1.0 - logs).clamp_(LEAST_WEIGHT, MOST_WEIGHT).mul_(share)
-    step = central_differences(logs).mul_(weight).mul_(metric * metric)
+    step = compositive_force(logs, weight, metric * metric)
     return step.clamp_(-LONGEST, LONGEST)

@@ -18,7 +18,7 @@ from RegRefineLib.losses.mutual_information import mutual_information
 from RegRefineLib.losses.ncc import LocalNCC, multi_window_terms
 from RegRefineLib.losses.ssim import SSIM
 from RegRefineLib.losses.windowed import WindowedSimilarity
-from RegRefineLib.ops import filters, force, warp
+from RegRefineLib.ops import affine, filters, force, warp
 
 sizes = st.tuples(*[st.integers(1, 9)] * 3)
 seeds = st.integers(0, 99)
@@ -242,13 +242,33 @@ def test_forces_steps_and_determinants_are_torchs(shape, share, seed):
     metric = torch.tensor([1.0, 0.5, 0.8]).view(1, 3, 1, 1, 1)
     found, exact = both(lambda: force.compositive_force(image, slope, metric))
     torch.testing.assert_close(found, exact, atol=1e-6, rtol=1e-5)
-    found, exact = both(lambda: force.limited_step(found, share))
+    pushed = found
+    length, exact = both(lambda: force.typical_length(pushed))
+    assert length == pytest.approx(exact, rel=1e-4)
+    found, exact = both(lambda: force.limited(pushed, share * length + 1e-9))
     torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-4)
     assert found.norm(dim=1).max() <= 1 + 1e-5
     if min(shape) > 1:
         u = noise(seed, 2, 3, *shape)
         found, exact = both(lambda: warp.jacobian_determinant(u))
         torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sizes, sizes, st.booleans(), seeds)
+def test_a_volume_through_a_matrix_is_torchs_with_its_derivative(image, grid, weighted, seed):
+    volume, weight = noise(seed, 1, 1, *image), noise(seed + 1, 1, 1, *image).abs()
+    back = noise(seed + 2, 2, *grid)
+    matrix = torch.eye(3, 4).double() + 0.3 * noise(seed + 3, 3, 4).double() + 0.0137
+
+    def once():
+        m = matrix.clone().requires_grad_()
+        moved, inside = affine.through_matrix(volume, weight if weighted else None, m, grid)
+        total = (moved[0, 0] * back[0] + inside[0, 0] * back[1]).sum()
+        return moved.detach(), inside.detach(), torch.autograd.grad(total, m)[0]
+
+    for found, exact in zip(*both(once), strict=True):
+        torch.testing.assert_close(found, exact, atol=2e-3, rtol=1e-3)
 
 
 def everything(threads: int) -> list[Tensor]:
@@ -274,7 +294,7 @@ def everything(threads: int) -> list[Tensor]:
             information.detach(),
             *torch.autograd.grad(similarity + information, y),
             pushed,
-            force.limited_step(pushed, 0.7),
+            force.limited(pushed, 0.7 * force.typical_length(pushed)),
             warp.jacobian_determinant(u),
         ]
     finally:

@@ -76,7 +76,9 @@ def test_none_is_the_identity_and_centre_joins_the_centres():
 def test_steps_are_counted_to_the_end():
     told: list[Progress] = []
     align(image_on(GRID), image_on(GRID), "rigid", report=told.append)
-    assert [p.step for p in told] == list(range(told[0].steps))
+    steps = [p.step for p in told]
+    # the last stage ends when it has arrived
+    assert steps == [*range(len(steps) - 1), told[0].steps - 1]
 
 
 def test_a_stop_gives_the_best_so_far():
@@ -98,3 +100,14 @@ def test_a_stop_gives_the_best_so_far():
 def test_an_image_stays_on_itself_however_thin(slices, thick, allowed):
     image = image_on(grid((slices, 24, 26), (2.0, 2.0, thick)))
     assert error_mm(align(image, image, "affine"), np.eye(4)) < allowed
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_shading_and_noise_move_nothing(kind):
+    true = turned((0.1, -0.15, 0.2), (3, -2, 2))
+    generator = np.random.default_rng(0)
+    fixed = image_on(GRID, lambda p: moved(true, p))
+    ramp = np.linspace(0.75, 1.25, GRID.shape[2], dtype=np.float32)
+    noise = 0.02 * fixed.array.max() * generator.normal(size=GRID.shape)
+    shaded = Volume((fixed.array * ramp + noise).astype(np.float32), GRID)
+    assert error_mm(align(shaded, image_on(GRID), kind), true) < 0.5

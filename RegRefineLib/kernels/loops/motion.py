@@ -37,17 +37,19 @@ def force(first, last, image, slope, metric, out):
 
 
 @loop
-def square_sums(first, last, field, sums):
-    """sums[k] = the sum of squared lengths of field (3, D, H, W) in plane k."""
+def length_sums(first, last, field, sums):
+    """sums[k] = sums of lengths and squared lengths of field (3, D, H, W) in plane k."""
     for k in range(first, last):
-        total = 0.0
+        sums[k] = 0.0
         for j in range(field.shape[2]):
             z, y, x = field[0, k, j], field[1, k, j], field[2, k, j]
-            row = f4(0)
+            lengths, squares = f4(0), f4(0)
             for i in range(len(z)):
-                row += z[i] * z[i] + y[i] * y[i] + x[i] * x[i]
-            total += row
-        sums[k] = total
+                square = z[i] * z[i] + y[i] * y[i] + x[i] * x[i]
+                lengths += np.sqrt(square)
+                squares += square
+            sums[k, 0] += lengths
+            sums[k, 1] += squares
 
 
 @loop

@@ -13,6 +13,7 @@ from ...ops.warp import compose, warp
 from .settings import Pyramid
 
 NOTHING = 1e-7  # voxels
+LEAST_FORCE = 1e-12  # squares of less are lost to float32
 
 
 class GreedyStep:
@@ -49,11 +50,11 @@ class GreedyStep:
         if guide is not None:
             force.div_(force.norm(dim=1).mean().clamp_min(1e-20))
         force = _smooth(force, self.options.force_sigma)
-        least = typical_length(force).mul_(self.options.full_force)
+        least = self.options.full_force * typical_length(force)
         if guide is not None:
             force.sub_(_smooth(guide * self.metric, self.options.force_sigma))
-            least.clamp_(min=self.options.full_force)  # of the mean: blank images have no force
-        direction = _smooth(limited(force, least), self.options.force_sigma)
+            least = max(least, self.options.full_force)  # of the mean: blank images have no force
+        direction = _smooth(limited(force, max(least, LEAST_FORCE)), self.options.force_sigma)
         return direction.mul_(-rate * self.metric)
 
     def moved(self, displacement: Tensor, update: Tensor) -> Tensor:
