@@ -78,7 +78,7 @@ def _axis(u, axis, line, place, shares, slopes):
         return
     for i in range(len(u)):
         wish = scale * (relative * (f4(x) + f4(step) * f4(i)) + u[i]) + shift
-        position = min(max(wish, least), most)
+        position = min(max(wish, least), most) if wish == wish else least
         first = min(max(np.floor(position), f4(0)), last)
         t = position - first
         place[i] += u4(i4(first)) * stride
@@ -88,7 +88,7 @@ def _axis(u, axis, line, place, shares, slopes):
         return
     for i in range(len(u)):
         wish = scale * (relative * (f4(x) + f4(step) * f4(i)) + u[i]) + shift
-        position = min(max(wish, least), most)
+        position = min(max(wish, least), most) if wish == wish else least
         t = position - min(max(np.floor(position), f4(0)), last)
         moves = scale if padding == ZEROS or (wish > least and wish < most) else f4(0)
         by_low[i] = -moves if t >= f4(0) else moves
@@ -201,6 +201,8 @@ def linear_slope(first, last, images, u, out, where):
 @inline
 def _nearest(position, n, padding):
     """Return the voxel nearest to a position, and 1 where there is one; halves to the even."""
+    if position != position:  # not a number
+        return i4(0), f4(0)
     if padding == ZEROS and n > 1:
         position = min(max(position, f4(-1)), f4(n))
     else:
