@@ -44,7 +44,7 @@ STARTS: dict[str, Row] = {
     ),
 }
 
-# class(**options) with forward(moving, fixed) -> displacement (N, 3, D, H, W) in voxels
+# a networks.base.RegistrationNetwork, made with its options as keywords
 NETWORKS: dict[str, Row] = {
     "voxelmorph": Row("networks.voxelmorph:VoxelMorph", "classic U-Net, small and quick"),
     "voxelmorph-strided": Row(

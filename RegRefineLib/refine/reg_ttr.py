@@ -96,6 +96,11 @@ class _Loss:
         }
 
 
+def _lag(device: torch.device, options: RegTTR) -> int:
+    """Return how many steps a loss is read late: none where the next step hangs on it."""
+    return 0 if device.type == "cpu" or options.plateau else 2
+
+
 class _Run:
     """The descent and its bookkeeping.
 
@@ -112,7 +117,7 @@ class _Run:
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=0.5, patience=2
         )
-        self.lag = 2 if parameter.device.type != "cpu" and not options.plateau else 0
+        self.lag = _lag(parameter.device, options)
         self.pending: deque[_Taken] = deque()
         self.best_field = parameter.detach().clone()
         self.least = float("inf")

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..errors import RegRefineError
 from ..ops.warp import warp
+from .painting import Shape, smooth_noise
 from .source import Draw, Sample
-from .synthetic import Shape, check_shape, smooth_noise
+from .synthetic import check_shape
 
 WAVES_VOXELS = (8.0, 4.0, 2.5)  # spacing of the noise that an image is the sum of
 STEEPEST = 0.2  # displacement over the length in which it changes; folds are rare

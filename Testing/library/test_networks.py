@@ -17,7 +17,7 @@ from torch import nn
 from RegRefineLib import cli
 from RegRefineLib.geometry import Geometry
 from RegRefineLib.inference import load as inference
-from RegRefineLib.networks.base import RegistrationNetwork
+from RegRefineLib.networks.base import RegistrationNetwork, autocast
 from RegRefineLib.pair import Pair, ignore
 from RegRefineLib.registry import NETWORKS, find
 from RegRefineLib.starts import network as start
@@ -122,6 +122,18 @@ def test_options_for_the_images_are_filled_in_and_given_ones_win() -> None:
     assert small.options == {"size": "tiny", "window": [2, 2, 3]}
     assert Recipe(network="unigradicon").completed((32, 80, 16)).options == {"size": [65, 80, 65]}
     assert Recipe(network="voxelmorph").completed((32, 32, 32)).options == {}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_convolutions_in_bfloat16_change_little(name: str) -> None:
+    network = small(name).eval()
+    moving, fixed = torch.rand(2, 1, 1, *network.fitting((16, 16, 16)))
+    with torch.no_grad():
+        full = network(moving, fixed)
+        with autocast(moving.device, "bfloat16"):
+            half = network(moving, fixed)
+    assert half.dtype == torch.float32
+    assert float((half - full).abs().max()) <= 0.05 * float(full.abs().max()) + 1e-4
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -345,3 +345,31 @@ def test_settings_may_be_text():
     text = {"steps": "2", "learning_rate": "0.05", "plateau": "true", "windows": "5:1, 7:0.5"}
     assert len(refine(pair, pair.zero(), text, ignore).history) == 2
     assert RegTTR(windows="5:1, 7:0.5").window_list() == [(5, 1.0), (7, 0.5)]
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "after-best"])
+@pytest.mark.parametrize("patience", [2, 0])
+def test_losses_that_are_read_late_change_nothing(keep, patience, monkeypatch):
+    pair = pair_of()
+    settings = {"keep": keep, "patience": patience, "steps": 9, "learning_rate": 0.9}
+    plain = refine(pair, pair.zero(), settings, ignore)
+    monkeypatch.setattr("RegRefineLib.refine.reg_ttr._lag", lambda *_: 2)
+    late = refine(pair, pair.zero(), settings, ignore)
+    assert late.history == plain.history
+    assert late.stopped_because == plain.stopped_because
+    assert torch.equal(late.displacement, plain.displacement)
+    assert (len(plain.history) < 9) == bool(patience)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_a_stop_keeps_the_steps_that_were_reported(lag, monkeypatch):
+    pair = pair_of()
+    monkeypatch.setattr("RegRefineLib.refine.reg_ttr._lag", lambda *_: lag)
+
+    def stop(progress):
+        if progress.step == 3:
+            raise Stopped
+
+    stopped = refine(pair, pair.zero(), {"keep": "last", "steps": 9}, stop)
+    whole = refine(pair, pair.zero(), {"keep": "last", "steps": 4, "patience": 0}, ignore)
+    assert torch.equal(stopped.displacement, whole.displacement)

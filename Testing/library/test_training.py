@@ -23,10 +23,16 @@ from RegRefineLib.ops.warp import jacobian_determinant, warp
 from RegRefineLib.training import state as state_file
 from RegRefineLib.training.log import rows
 from RegRefineLib.training.loop import LOG, PICTURE, Run, loss, train
+from RegRefineLib.training.painting import _averages
 from RegRefineLib.training.recipe import Recipe
 from RegRefineLib.training.source import Draw, Sample
 from RegRefineLib.training.state import STATE, WEIGHTS
-from RegRefineLib.training.synthetic import Synthesis, SyntheticPairs, flowed, random_velocity
+from RegRefineLib.training.synthetic import (
+    Synthesis,
+    SyntheticPairs,
+    flowed,
+    random_velocity,
+)
 from RegRefineLib.training.validation import validate
 from RegRefineLib.weights.checkpoint import read
 from RegRefineLib.weights.load import load
@@ -152,6 +158,13 @@ def test_settings_of_pairs_that_cannot_be_are_refused() -> None:
         SyntheticPairs(Synthesis(shape=SHAPE), [torch.zeros(8, 8, 8)])
     with pytest.raises(RegRefineError, match="across: needs two"):
         SyntheticPairs(Synthesis(shape=SHAPE, across=0.5))
+
+
+@pytest.mark.parametrize(("old", "new"), [(8, 8), (9, 4), (17, 5), (12, 11), (10, 1)])
+def test_thick_slices_are_means_over_what_they_cover(old: int, new: int) -> None:
+    line = torch.rand(1, 1, old, generator=torch.Generator().manual_seed(0))
+    wanted = nn.functional.interpolate(line, new, mode="area")
+    assert torch.allclose(line @ _averages(old, new).T, wanted, atol=1e-6)
 
 
 # --- the loss ------------------------------------------------------------------------------------

@@ -151,10 +151,10 @@ def test_the_command_trains_on_scans_with_dice(folder: Path) -> None:
     ("words", "sentence"),
     [
         (["--set", "steps"], "NAME=VALUE"),
-        (["--set", "stepps=3"], "unknown setting stepps"),
+        (["--set", "stepps=3"], "unknown setting 'stepps'"),
         (["--set", "network.colour=3"], "unknown option colour"),
         (["--set", "network=voxelmorph"], "has an argument of its own"),
-        (["--set", "pairs.bendd=1"], "unknown setting bendd"),
+        (["--set", "pairs.bendd=1"], "unknown setting 'bendd'"),
         (["--network", "firewrok-vm"], "did you mean firework-vm"),
         (["--hold-out", "1"], "--hold-out: from 0 to 0"),
         (["--save-every", "0"], "--save-every"),

@@ -24,6 +24,7 @@ EXPECTED = {
     r"ITK writes no composites to \.mat|plain NIfTI has no checksum": "no such combination",
     r"the centre of mass of an inverted image": "no such combination",
     r"no Chromium on this machine": "optional, for the report's test in a browser",
+    r"no C\+\+ compiler|no ninja|needs the simulated device": "the simulated device",
     r"no CUDA|no GPU|cuda is not": "machines without a GPU",
 }
 ON = {"1", "true", "yes", "on"}

@@ -34,7 +34,7 @@ def _axis(u, axis, line, place, shares, slopes):
         return
     for i in range(len(u)):
         wish = scale * (relative * (f4(x) + f4(step) * f4(i)) + u[i]) + shift
-        position = min(max(wish, least), most)
+        position = min(max(wish, least), most) if wish == wish else least
         first = min(max(np.floor(position), f4(0)), last)
         t = position - first
         place[i] += u4(i4(first)) * stride
@@ -44,7 +44,7 @@ def _axis(u, axis, line, place, shares, slopes):
         return
     for i in range(len(u)):
         wish = scale * (relative * (f4(x) + f4(step) * f4(i)) + u[i]) + shift
-        position = min(max(wish, least), most)
+        position = min(max(wish, least), most) if wish == wish else least
         t = position - min(max(np.floor(position), f4(0)), last)
         moves = scale if padding == ZEROS or (wish > least and wish < most) else f4(0)
         by_low[i] = -moves if t >= f4(0) else moves

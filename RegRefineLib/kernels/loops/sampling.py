@@ -61,6 +61,8 @@ def linear_border(first, last, image, u, out, composed):
 @inline
 def _nearest(position, n, padding):
     """Return the voxel nearest to a position, and 1 where there is one; halves to the even."""
+    if position != position:  # not a number
+        return i4(0), f4(0)
     if padding == ZEROS and n > 1:
         position = min(max(position, f4(-1)), f4(n))
     else:

@@ -93,7 +93,7 @@ def warped(labels: Tensor, displacement: Tensor) -> Tensor:
         first = (voxels + 0.5).mul_(n / size).sub_(0.5).round_()
         place = torch.add(first, displacement[0, axis], alpha=n / size)
         index = index * n + place.round_().clamp_(0, n - 1).long()
-    return labels.take(index)
+    return labels.flatten()[index]  # as `take`, which MPS does not have
 
 
 def towards(own: Tensor, wanted: Tensor) -> Tensor:
