@@ -99,7 +99,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         self.logic = RegRefineLogic()
         presenter = self.logic.presenter
         self.panel = Panel(self.ui, qt)
-        views = Views(slicer.mrmlScene, newTimer, slicer.util.resetSliceViews)
+        views = Views(slicer.mrmlScene, newTimer, fitViews)
         self.results = ResultsSection(self.ui, self.panel, qt, presenter, views)
         self.method = MethodSection(
             self.ui, qt, self.panel, lambda: self._parameterNode, self.settle
@@ -286,6 +286,12 @@ def newPresenter(worker):
         JobFolders(Path(str(slicer.app.temporaryPath))),
         Timings(timings),
     )
+
+
+def fitViews():
+    """Fit the slice views to what they show, where there are any."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.resetSliceViews()
 
 
 def newTimer(callback, milliseconds):

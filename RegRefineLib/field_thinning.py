@@ -63,7 +63,7 @@ def _errors(vectors: FloatArray, axis: int, bound: float) -> dict[int, float]:
         if _count(vectors.shape[axis], factor) < FEWEST:
             break
         few = vectors[tuple(slice(None, None, 1 if a == axis else 4) for a in range(3))]
-        if _error(few, axis, factor) > bound:  # seen from a sixteenth of the lines
+        if _error(few, axis, factor) > bound:  # already on a sixteenth of the lines
             break
         error = _error(vectors, axis, factor)
         if error > bound:

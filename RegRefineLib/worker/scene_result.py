@@ -92,7 +92,7 @@ def forward(field: DisplacementField, linear: FloatArray, place: FloatArray) -> 
 def field_of(ready: Ready, moving_to_world: FloatArray | None = None) -> DisplacementField:
     """Return a result's whole mapping as a field on the fixed grid: world to world, in mm.
 
-    It is as exact as `prepared` was told to be.
+    Its error is at most the tolerance that `prepared` was given.
 
     Args:
         moving_to_world: the 4x4 that `prepared` was given.

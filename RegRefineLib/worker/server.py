@@ -201,10 +201,10 @@ def _fetch(name: str, report: Callable[[Progress], None]) -> None:
     """Download a model that the user has agreed to, where it is not here; steps are megabytes."""
     from ..weights.store import fetch
 
-    def tell(done: int, whole: int) -> None:
+    def count(done: int, whole: int) -> None:
         report(Progress("download", done >> 20, max(whole, done) >> 20, message=name))
 
-    fetch(name, lambda question: True, tell)
+    fetch(name, lambda question: True, count)
 
 
 def _failure(kind: str, message: str, details: str = "") -> dict[str, str]:

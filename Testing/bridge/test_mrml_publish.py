@@ -443,7 +443,19 @@ def test_the_table_reads_as_a_clinician_would_write_it(scene):
 
 def test_a_table_of_labels_without_names_uses_their_numbers(scene):
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", "t")
-    setMetrics(node, {"before": {}, "after": {"dice": {"7": 0.5}, "dice_absent_zero": 0.4}}, {})
+    setMetrics(
+        node,
+        {
+            "before": {},
+            "after": {
+                "dice": {"7": 0.5},
+                "dice_absent_zero": 0.4,
+                "bending_energy": 1.0,
+                "sdlogj": 0.1,
+            },
+        },
+        {},
+    )
     assert rows(node) == [["label 7", "Dice overlap", "", "0.500", ""]]
 
 

@@ -11,6 +11,7 @@ as in Slicer.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import functools
 import inspect
@@ -26,6 +27,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QObject
+
+if sys.version_info < (3, 12):
+    # PySide6 counts on None being immortal, as it is from Python 3.12 on: each of its calls that
+    # returns None takes a reference to it away, and after some ten thousand the program aborts
+    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 RECORD = json.loads(Path(__file__).with_name("pythonqt_facts.json").read_text(encoding="utf-8"))
 # classes that no one read in Slicer: the public methods of Qt 5.15's documentation that are used

@@ -1,4 +1,4 @@
-"""What is wrong with the nodes that were chosen as inputs, and what tells that one has changed."""
+"""Checks of the nodes chosen as inputs, and a fingerprint that changes when one of them does."""
 
 from __future__ import annotations
 

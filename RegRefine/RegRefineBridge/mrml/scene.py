@@ -77,7 +77,7 @@ class MrmlScene:
         return sentences or landmarksWrong(inputs)
 
     def refused(self, request: Request) -> list[str]:
-        """Return a sentence where a chosen node cannot receive an output: told before the run."""
+        """Return a sentence where a chosen node cannot receive an output; shown before the run."""
         inputs = request.inputs.given()
         inputs.pop("initialTransform", None)  # may be refined in place
         try:

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 
-from RegRefineLib.geometry import Volume
+from RegRefineLib.geometry import Geometry, Volume
 
-from .transforms import Node, toVtkMatrix
+from .transforms import Node, fromVtkMatrix, matrixToWorld, toVtkMatrix
 from .view_looks import Looks
 from .volumes import volumeFromNode
 
@@ -188,7 +189,7 @@ class Views:
 
     def _helper(self, mode: str, fixed: Node, warped: Node) -> Node:
         """Return the volume of a mode, filled anew: the result may be another one by now."""
-        still, moved = volumeFromNode(fixed), volumeFromNode(warped)
+        still, moved = _asItIs(fixed), _asItIs(warped)
         make = checkerboard if mode == "checkerboard" else difference
         volume = make(still, moved)
         node: Node = self._helpers.get(mode)
@@ -216,8 +217,10 @@ def checkerboard(fixed: Volume, warped: Volume, square_mm: float = SQUARE_MM) ->
     """
     left, right = _stretched(fixed, warped)
     sizes = [max(1, round(square_mm / s)) for s in fixed.geometry.spacing[::-1]]
-    k, j, i = (np.arange(n) // size for n, size in zip(fixed.geometry.shape, sizes, strict=True))
-    odd = (k[:, None, None] + j[:, None] + i) % 2 == 1
+    k, j, i = (
+        np.arange(n) // size % 2 == 1 for n, size in zip(fixed.geometry.shape, sizes, strict=True)
+    )
+    odd = k[:, None, None] ^ j[:, None] ^ i
     return Volume(np.where(odd, right, left), fixed.geometry)
 
 
@@ -228,7 +231,7 @@ def difference(fixed: Volume, warped: Volume) -> Volume:
         ValueError: the volumes are on different grids.
     """
     left, right = _stretched(fixed, warped)
-    return Volume(left.astype(np.int16) - right, fixed.geometry)
+    return Volume(np.subtract(left, right, dtype=np.int16), fixed.geometry)
 
 
 def _stretched(fixed: Volume, warped: Volume) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -240,9 +243,25 @@ def _stretched(fixed: Volume, warped: Volume) -> tuple[NDArray[np.uint8], NDArra
 
 def _toBytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     sample = array.ravel()[:: max(1, array.size // 1_000_000)]
-    low, high = np.percentile(sample, (0.5, 99.5))
+    low, high = np.nanpercentile(sample, (0.5, 99.5))
     scale = 255.0 / max(float(high - low), 1e-12)
-    return np.clip((array.astype(np.float32) - low) * scale, 0, 255).astype(np.uint8)
+    scaled = np.multiply(array, np.float32(scale), dtype=np.float32)  # quick: few passes, no copy
+    scaled -= np.float32(low * scale)
+    np.clip(scaled, 0, 255, out=scaled)
+    if np.isnan(scaled.max()):
+        np.nan_to_num(scaled, copy=False)
+    return scaled.astype(np.uint8)
+
+
+def _asItIs(node: Node) -> Volume:
+    """Return a volume node in the world without a copy of its voxels, where that can be had."""
+    matrix = matrixToWorld(node)
+    if matrix is None:
+        return volumeFromNode(node)
+    toRas = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(toRas)
+    array = slicer.util.arrayFromVolume(node)
+    return Volume(array, Geometry(array.shape, matrix @ fromVtkMatrix(toRas)))
 
 
 def _isHere(node: Node) -> bool:

@@ -55,6 +55,8 @@ class Looks:
 
     def showLegend(self, volume: Node) -> None:
         """Show what the colours of a Jacobian map mean."""
+        if not volume.GetScene().IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):
+            return  # a scene without Slicer's Colors module
         legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
         if legend is None:
             legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)

@@ -237,7 +237,7 @@ def _throughPoints(
 
 
 def _enclosingGrid(node: Node, own: Geometry) -> Geometry:
-    """Return the grid with the volume's own axes that holds all of it, seen through its parents.
+    """Return the grid with the volume's own axes that holds all of it, under its parents.
 
     At most as large again on each side, so that a transform that runs away cannot fill the memory.
     """

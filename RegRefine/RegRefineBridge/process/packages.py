@@ -75,7 +75,7 @@ def ensure(slicer: Any, path: Path) -> None:
         if not torchPresent():
             _installTorch(slicer)
         _installPackages(slicer, path)
-    except RuntimeError as error:  # pip_ensure's way to tell of a no
+    except RuntimeError as error:  # raised by pip_ensure where the user declined
         raise RegRefineError(str(error)) from error
     except OSError as error:
         raise RegRefineError(

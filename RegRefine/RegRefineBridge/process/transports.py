@@ -180,7 +180,7 @@ class QProcessTransport:
             ("errorOccurred(QProcess::ProcessError)", self._onErrorOccurred),
         )
         for signal, slot in self._connections:
-            if process.connect(signal, slot) is False:  # PythonQt tells so, without an exception
+            if process.connect(signal, slot) is False:  # PythonQt returns False, it does not raise
                 raise RuntimeError(f"QProcess has no signal {signal}")
         process.start(command[0], command[1:])
 

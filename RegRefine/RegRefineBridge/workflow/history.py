@@ -27,7 +27,7 @@ from .metric_rows import measureWords, number
 
 KEPT_ON_DISK = 5
 # what a comparison of two runs shows
-SHOWN = ("dice", "hd95_mm", "tre_mm", "ncc", "folds_percent", "sdlogj", "largest_mm")
+SHOWN = ("dice", "hd95_mm", "tre_mm", "ncc", "folds_percent", "sd_log_jacobian", "largest_mm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class History:
     """The runs of a session, the oldest first."""
 
     def __init__(self, forget: Callable[[Any], None] = lambda memento: None) -> None:
-        self._forget = forget  # told of each memento that is dropped
+        self._forget = forget  # called with each memento that is dropped
         self._runs: list[Run] = []
         self._count = 0
 
@@ -207,7 +207,7 @@ def compare(first: Run, second: Run) -> list[tuple[str, str, str]]:
 
 
 def summary(run: Run) -> str:
-    """Return the metrics that tell most: Dice 0.612 -> 0.803, folds 0.01 %, largest 12.3 mm."""
+    """Return the most important metrics: Dice 0.612 -> 0.803, folds 0.01 %, largest 12.3 mm."""
     parts = []
     for name, words in (
         ("dice", _("Dice")),

@@ -17,7 +17,7 @@ from RegRefineLib.judgement import DIRECTION
 from ..i18n import _
 
 # metric -> the smallest change that counts
-LEAST_CHANGE = {"dice": 0.001, "ncc": 0.001, "folds_percent": 0.001, "sdlogj": 0.001}
+LEAST_CHANGE = {"dice": 0.001, "ncc": 0.001, "folds_percent": 0.001}
 LEAST_CHANGE_MM = 0.01
 ALL = "mean"
 
@@ -51,7 +51,7 @@ class MetricRow:
 
 
 def measureWords(metric: str) -> str:
-    """Return a metric's name and unit for people."""
+    """Return a metric's name and unit for people; "" for those of specialists (result.json)."""
     return {
         "dice": _("Dice overlap"),
         "hd95_mm": _("95 % surface distance (mm)"),
@@ -59,10 +59,11 @@ def measureWords(metric: str) -> str:
         "tre_mm": _("landmark error (mm)"),
         "ncc": _("correlation of intensities"),
         "folds_percent": _("folded voxels (%)"),
-        "sdlogj": _("roughness (SD of ln J)"),
+        "sd_log_jacobian": _("roughness (SD of ln J)"),
+        "det_below_0.1_percent": _("squeezed below a tenth (%)"),
+        "det_above_10_percent": _("stretched above ten times (%)"),
         "largest_mm": _("largest displacement (mm)"),
-        "inverse_error_mm": _("error of the inverse (mm)"),
-    }.get(metric, metric)
+    }.get(metric, "")
 
 
 def number(metric: str, value: float) -> str:
@@ -118,8 +119,8 @@ def metricRows(record: Mapping[str, Any], names: Mapping[int, str]) -> list[Metr
 def _single(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
     """Yield (metric, label, value) of what people read; label is "" for the whole image."""
     for metric, value in metrics.items():
-        if metric.startswith("dice_") or isinstance(value, (list, tuple)):
-            continue  # a variant of Dice for comparisons with published tables, lists of labels
+        if not measureWords(metric):
+            continue
         if isinstance(value, Mapping):
             for label, single in value.items():
                 yield metric, str(label), single

@@ -222,11 +222,14 @@ class Presenter(ShownResult):
         """Take a few steps of the publication, and see to its end."""
         try:
             advance(steps, SLICE_S)
+            return
         except StopIteration as end:
-            self._published(end.value)
+            run = end.value
         except (RegRefineError, MemoryError, OSError) as error:
             self._leave()
             self._end(str(error) or _("The memory did not suffice for the result."), "error")
+            return
+        self._published(run)  # out here, so that an error of a listener does not carry the run
 
     def _published(self, run: Run | None) -> None:
         if run is None:

@@ -131,7 +131,7 @@ def summary(job: Job) -> str:
             for model in toFetch(job)
         )
     except RegRefineError:
-        return ""  # told among what is missing
+        return ""  # `missing` reports it
 
 
 def _described(model: Model) -> str:
