@@ -406,6 +406,16 @@ print(window._object.width(), *panel_preview.outside(window))
     assert done.stdout.split() == [str(width - 16)], done.stdout
 
 
+def test_gpus_are_named_with_their_free_memory(preview):
+    from RegRefineBridge.process.gpus import Gpu
+
+    _, widgets, panel = preview
+    panel.showGpus([Gpu(0, "A", 2048, 4096), Gpu(1, "B", 1024, 4096)])
+    assert "1: B, 1.0 of 4.0 GB free" in widgets.gpuSpinBox.toolTip
+    panel.showGpus([])
+    assert "No NVIDIA driver" in widgets.gpuSpinBox.toolTip
+
+
 def test_a_long_course_and_wide_tables_do_not_widen_the_panel(preview):
     module, widgets, panel = preview
     window = widgets.curveLabel._object.window()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..i18n import _
+from ..process.gpus import Gpu
 from ..workflow.estimate import Estimate
 from ..workflow.history import Run
 from ..workflow.interfaces import State
@@ -138,6 +139,21 @@ class Panel:
 
         ui.startSettingsGroupBox.setVisible(bool(method.start))
         ui.refinementSettingsGroupBox.setVisible(bool(method.refinement))
+
+    def showGpus(self, found: Sequence[Gpu]) -> None:
+        """Show which GPUs there are, and how much of their memory was free."""
+        tip = [_("Which of several CUDA GPUs. Used when the device is GPU (CUDA).")]
+        line = _("{number}: {name}, {free:.1f} of {total:.1f} GB free")
+        tip += [
+            line.format(
+                number=gpu.number, name=gpu.name, free=gpu.freeMb / 1024, total=gpu.totalMb / 1024
+            )
+            for gpu in found
+        ]
+        if not found:
+            tip.append(_("No NVIDIA driver was found on this computer."))
+        self._ui.gpuSpinBox.setToolTip("\n".join(tip))
+        self._ui.gpuSpinBox.setEnabled(len(found) > 1)
 
     def showGuides(self, landmarks: bool, labels: bool) -> None:
         """Show whether there is what could guide the deformation."""
