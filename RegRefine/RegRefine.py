@@ -42,7 +42,7 @@ from RegRefineBridge.panel.parameter_node import (
     inputsOf,
     requestOf,
 )
-from RegRefineBridge.panel.results_section import ResultsSection
+from RegRefineBridge.panel.results_section import ResultsSection, fitViews
 from RegRefineBridge.panel.scripting import requestFor, runBlocking
 from RegRefineBridge.panel.self_tests import SelfTests
 from RegRefineBridge.process import packages as dependencies
@@ -99,7 +99,7 @@ class RegRefineWidget(FollowsParameters, ScriptedLoadableModuleWidget, VTKObserv
         self.logic = RegRefineLogic()
         presenter = self.logic.presenter
         self.panel = Panel(self.ui, qt)
-        views = Views(slicer.mrmlScene, newTimer, slicer.util.resetSliceViews)
+        views = Views(slicer.mrmlScene, newTimer, fitViews)
         self.results = ResultsSection(self.ui, self.panel, qt, presenter, views)
         self.method = MethodSection(
             self.ui, qt, self.panel, lambda: self._parameterNode, self.settle

@@ -22,6 +22,7 @@ from ..workflow.weights import NetworkRow
 from .curve import drawCurve
 
 NOTHING = "\N{EN DASH}"
+VIEWS = ("before", "after", "checkerboard", "flicker", "difference", "jacobian", "grid")
 BAR_COLOURS = {"warning": "#ffd978", "error": "#f4b0a8"}
 TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; where Qt's own item model keeps the flags
 # widget -> figure, format
@@ -204,12 +205,28 @@ class Panel:
     def showViews(self, available: Iterable[str], mode: str) -> None:
         """Show which views there are, and which is on."""
         there = set(available)
-        for name in ("before", "after", "checkerboard", "flicker", "difference", "jacobian"):
+        for name in VIEWS:
             button = getattr(self._ui, f"{name}Button")
             button.setEnabled(name in there)
             blocked = button.blockSignals(True)
             button.setChecked(name == mode)
             button.blockSignals(blocked)
+
+    def showPlaces(self, places: Sequence[str]) -> None:
+        """Show the places in doubt below the list's title."""
+        combo = self._ui.placesComboBox
+        combo.clear()
+        combo.addItem(_("Places in doubt: {count}").format(count=len(places)))
+        for words in places:
+            combo.addItem(words)
+        combo.setCurrentIndex(0)
+
+    def showBlend(self, percent: int) -> None:
+        """Show how much of the front volume is seen."""
+        slider = self._ui.blendSlider
+        blocked = slider.blockSignals(True)
+        slider.value = percent
+        slider.blockSignals(blocked)
 
     def chosenRuns(self) -> list[int]:
         """Return the rows that are selected in the list of runs."""

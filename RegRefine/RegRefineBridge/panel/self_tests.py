@@ -110,9 +110,21 @@ class SelfTests:
         for name in ("transform", "warpedVolume", "warpedSegmentation", "metrics", "chart"):
             self.assertIn(name, run.nodes)
         self.assertTrue(ui.afterButton.enabled)
-        for name in ("before", "checkerboard", "difference", "jacobian", "flicker", "after"):
+        for name in (
+            "before",
+            "checkerboard",
+            "difference",
+            "jacobian",
+            "grid",
+            "flicker",
+            "after",
+        ):
             getattr(ui, f"{name}Button").click()
             self.shoot(name)
+        places = ui.placesComboBox
+        self.assertIn(f"Places in doubt: {places.count - 1}", places.itemText(0))
+        for row in range(places.count):
+            places.activated(row)
         ui.revertButton.click()
         self.shoot("reverted")
         self.assertIsNone(run.nodes["transform"].GetScene())
