@@ -42,7 +42,7 @@ from RegRefineBridge.panel.parameter_node import (
     inputsOf,
     requestOf,
 )
-from RegRefineBridge.panel.results_section import ResultsSection
+from RegRefineBridge.panel.results_section import ResultsSection, fitViews
 from RegRefineBridge.panel.scripting import requestFor, runBlocking
 from RegRefineBridge.panel.self_tests import SelfTests
 from RegRefineBridge.process import packages as dependencies

@@ -141,10 +141,9 @@ def test_every_widget_the_code_names_is_in_the_file(widgets):
 
 
 def test_widgets_named_in_parts_are_in_the_file(widgets):
-    from RegRefineBridge.panel.panel import READ_OUTS
+    from RegRefineBridge.panel.panel import READ_OUTS, VIEWS
 
-    modes = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
-    assert {*READ_OUTS, *(f"{mode}Button" for mode in modes)} <= set(widgets)
+    assert {*READ_OUTS, *(f"{mode}Button" for mode in VIEWS)} <= set(widgets)
 
 
 def test_properties_in_the_file_are_properties_of_the_classes_in_slicer(ui):
@@ -404,6 +403,16 @@ print(window._object.width(), *panel_preview.outside(window))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(width - 16)], done.stdout
+
+
+def test_gpus_are_named_with_their_free_memory(preview):
+    from RegRefineBridge.process.gpus import Gpu
+
+    _, widgets, panel = preview
+    panel.showGpus([Gpu(0, "A", 2048, 4096), Gpu(1, "B", 1024, 4096)])
+    assert "1: B, 1.0 of 4.0 GB free" in widgets.gpuSpinBox.toolTip
+    panel.showGpus([])
+    assert "No NVIDIA driver" in widgets.gpuSpinBox.toolTip
 
 
 def test_a_long_course_and_wide_tables_do_not_widen_the_panel(preview):

@@ -306,6 +306,7 @@ def main() -> int:
     os.environ["REGREFINE_REQUIRE_RUN"] = "1"
     os.environ.setdefault("REGREFINE_LONGEST_GAP_S", "2")  # the processor is shared with the run
     os.environ["REGREFINE_CACHE"] = tempfile.mkdtemp()  # weights are not here
+    os.environ.setdefault("REGREFINE_SHOTS", tempfile.mkdtemp())
     MODULE_ITSELF, WIDGET = openModule()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     tests = [*load(ModuleTests), *load(MODULE_ITSELF.RegRefineTest)]

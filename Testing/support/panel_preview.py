@@ -2,7 +2,7 @@
 
     python Testing/support/panel_preview.py            a window
     python Testing/support/panel_preview.py --png FILE off-screen, into a picture
-    ... --state idle | running | done                  what the panel shows (default done)
+    ... --state idle | running | done | worse          what the panel shows (default done)
     ... --open                                         with the optional and advanced parts open
     ... --width 350 --dark --large                     a narrow dock, a dark palette, a large font
 
@@ -28,6 +28,7 @@ from support.pythonqt import Shown, application, qt
 
 UI = ROOT / "RegRefine" / "Resources" / "UI" / "RegRefine.ui"
 WIDTH = 470
+STATES = ("idle", "running", "done", "worse")
 
 
 def load() -> tuple[Shown, SimpleNamespace]:
@@ -91,6 +92,10 @@ def example(phase: str):
             losses=losses,
             dices=dices,
         )
+    if phase == "worse":
+        message = "Done in 20 s. Worse than the start: Dice fell from 0.944 to 0.851."
+        warning = "The two volumes overlap in 40 % of the fixed one."
+        return State(live=live, message=message, worse=("dice",), current=2, warnings=(warning,))
     arrow = "\N{RIGHTWARDS ARROW}"
     message = f"Done in 58 s: Dice 0.621 {arrow} 0.818, folds 0.02 %, largest 11.4 mm."
     return State(live=live, losses=losses, dices=dices, message=message, current=2)
@@ -142,7 +147,7 @@ def show(panel, ui: SimpleNamespace, phase: str) -> None:
     form.show("pyramid", method.refinement)
     panel.showReady([], Estimate(7_200_000, 62.0, 2900.0))
     runs = exampleRuns()
-    done = phase == "done"
+    done = phase in ("done", "worse")
     panel.showRuns(runs if done else [], 2 if done else 0)
     modes = ("before", "after", "checkerboard", "flicker", "difference", "jacobian")
     panel.showViews(modes if done else (), "after" if done else "")
@@ -168,7 +173,7 @@ def main() -> int:
     """Show the preview."""
     parser = argparse.ArgumentParser(description="a preview of the panel")
     parser.add_argument("--png", help="write a picture instead of opening a window")
-    parser.add_argument("--state", default="done", choices=("idle", "running", "done"))
+    parser.add_argument("--state", default="done", choices=STATES)
     parser.add_argument("--open", action="store_true", help="with all parts open")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
     parser.add_argument("--dark", action="store_true", help="with a dark palette")
@@ -203,7 +208,7 @@ def draw(arguments: argparse.Namespace) -> Shown:
     for name, box in vars(ui).items():
         if name.endswith(("CollapsibleButton", "GroupBox")) and arguments.open:
             box.collapsed = False
-    if arguments.state == "done":
+    if arguments.state in ("done", "worse"):
         ui.resultsCollapsibleButton.collapsed = False
     application().processEvents()
     height = window._object.layout().totalHeightForWidth(arguments.width)

@@ -285,6 +285,9 @@ class Application:
     def translate(self, context: str, text: str) -> str:
         return text
 
+    def layoutManager(self) -> None:
+        """There is none without a main window, as in Slicer with --no-main-window."""
+
     def processEvents(self) -> None:
         pythonqt.application().processEvents()
 
@@ -347,6 +350,7 @@ def prepare(module: Path, sources: Path | None = None) -> None:
     slicer.app = Application()
     slicer.modules = types.SimpleNamespace(regrefine=types.SimpleNamespace(path=str(module)))
     slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.mrmlScene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     slicer.app.colours = slicer.vtkMRMLColorLogic()  # the scene's own tables of colours
     slicer.app.colours.SetMRMLScene(slicer.mrmlScene)
     shows = {

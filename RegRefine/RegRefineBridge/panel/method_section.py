@@ -11,6 +11,7 @@ import slicer
 from RegRefineLib.job import Job
 from RegRefineLib.presets import resolve
 
+from ..process.gpus import gpus
 from ..workflow import weights as models
 from ..workflow.job_choices import Catalogue
 from ..workflow.method_view import methodView
@@ -57,6 +58,7 @@ class MethodSection:
             ),
         }
         self._presets.loadLastFile()
+        panel.showGpus(gpus())
 
     @property
     def catalogue(self) -> Catalogue:

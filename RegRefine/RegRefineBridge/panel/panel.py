@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..i18n import _
+from ..process.gpus import Gpu
 from ..workflow.estimate import Estimate
 from ..workflow.history import Run
 from ..workflow.interfaces import State
@@ -21,6 +22,7 @@ from ..workflow.weights import NetworkRow
 from .curve import drawCurve
 
 NOTHING = "\N{EN DASH}"
+VIEWS = ("before", "after", "checkerboard", "flicker", "difference", "jacobian", "grid")
 BAR_COLOURS = {"warning": "#ffd978", "error": "#f4b0a8"}
 TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; where Qt's own item model keeps the flags
 # widget -> figure, format
@@ -139,6 +141,21 @@ class Panel:
         ui.startSettingsGroupBox.setVisible(bool(method.start))
         ui.refinementSettingsGroupBox.setVisible(bool(method.refinement))
 
+    def showGpus(self, found: Sequence[Gpu]) -> None:
+        """Show which GPUs there are, and how much of their memory was free."""
+        tip = [_("Which of several CUDA GPUs. Used when the device is GPU (CUDA).")]
+        line = _("{number}: {name}, {free:.1f} of {total:.1f} GB free")
+        tip += [
+            line.format(
+                number=gpu.number, name=gpu.name, free=gpu.freeMb / 1024, total=gpu.totalMb / 1024
+            )
+            for gpu in found
+        ]
+        if not found:
+            tip.append(_("No NVIDIA driver was found on this computer."))
+        self._ui.gpuSpinBox.setToolTip("\n".join(tip))
+        self._ui.gpuSpinBox.setEnabled(len(found) > 1)
+
     def showGuides(self, landmarks: bool, labels: bool) -> None:
         """Show whether there is what could guide the deformation."""
         self._ui.landmarksWeightSlider.setEnabled(landmarks)
@@ -188,12 +205,28 @@ class Panel:
     def showViews(self, available: Iterable[str], mode: str) -> None:
         """Show which views there are, and which is on."""
         there = set(available)
-        for name in ("before", "after", "checkerboard", "flicker", "difference", "jacobian"):
+        for name in VIEWS:
             button = getattr(self._ui, f"{name}Button")
             button.setEnabled(name in there)
             blocked = button.blockSignals(True)
             button.setChecked(name == mode)
             button.blockSignals(blocked)
+
+    def showPlaces(self, places: Sequence[str]) -> None:
+        """Show the places in doubt below the list's title."""
+        combo = self._ui.placesComboBox
+        combo.clear()
+        combo.addItem(_("Places in doubt: {count}").format(count=len(places)))
+        for words in places:
+            combo.addItem(words)
+        combo.setCurrentIndex(0)
+
+    def showBlend(self, percent: int) -> None:
+        """Show how much of the front volume is seen."""
+        slider = self._ui.blendSlider
+        blocked = slider.blockSignals(True)
+        slider.value = percent
+        slider.blockSignals(blocked)
 
     def chosenRuns(self) -> list[int]:
         """Return the rows that are selected in the list of runs."""

@@ -9,13 +9,21 @@ import slicer
 
 from ..i18n import _
 from ..mrml.picture import picture
-from ..mrml.slice_views import MODES, Views
+from ..mrml.places import Place, jumpTo, placesInDoubt
+from ..mrml.slice_views import GRID_MODE, MODES, Views
 from ..workflow.history import Run, compare
 from ..workflow.presenter import Presenter
 from ..workflow.report import saveReport
 from .panel import Panel
 
 BLENDED = ("before", "after", "jacobian")  # views with two layers, one over the other
+
+
+def fitViews() -> None:
+    """Fit the slice views to what they show, where there are any."""
+    manager = slicer.app.layoutManager()
+    if manager is not None:  # there is none without a main window
+        manager.resetSliceViews()
 
 
 class ResultsSection:
@@ -39,10 +47,12 @@ class ResultsSection:
             (ui.reportButton, self.onReportButton),
         ):
             button.connect("clicked(bool)", slot)
-        for mode in MODES:
+        for mode in (*MODES, GRID_MODE):
             button = getattr(ui, f"{mode}Button")
             button.connect("toggled(bool)", lambda on, mode=mode: self.onView(mode, on))
         ui.runsTable.connect("itemSelectionChanged()", self.onRunsSelected)
+        ui.placesComboBox.connect("activated(int)", self.onPlaceChosen)
+        self._places: list[Place] = []
         ui.compareTable.setVisible(False)
         ui.judgementWidget.setVisible(False)
         ui.blendSlider.connect("valueChanged(int)", self.onBlend)
@@ -60,6 +70,7 @@ class ResultsSection:
         self._panel.showRuns(self._presenter.runs, self._presenter.state.current)
         self._panel.showViews(available, self._views.mode)
         self._ui.chartButton.setEnabled(run is not None and "chart" in run.nodes)
+        self._ui.placesComboBox.setEnabled(run is not None and bool(self._places))
         self.onRunsSelected()
 
     def showRun(self, run: Run) -> None:
@@ -69,6 +80,8 @@ class ResultsSection:
         self._ui.metricsTableView.verticalHeader().setVisible(False)
         self._ui.metricsTableView.resizeColumnsToContents()
         self._panel.showFinal(run, self._presenter.state)
+        self._places = placesInDoubt(run.request.inputs.fixed, run.nodes)
+        self._panel.showPlaces([place.words for place in self._places])
         if "warpedVolume" in run.nodes:
             self.onView("after", True)
 
@@ -83,9 +96,15 @@ class ResultsSection:
             inputs = run.request.inputs
             segmentations = (inputs.fixedSegmentation, inputs.movingSegmentation)
             self._views.show(mode, inputs.fixed, inputs.moving, run.nodes, segmentations)
+            self._panel.showBlend(50)
         else:
             self._views.leave()
         self.show()
+
+    def onPlaceChosen(self, index: int) -> None:
+        """Jump to a place in doubt; the first line of the list is its title."""
+        if 0 < index <= len(self._places):
+            jumpTo(slicer.mrmlScene, self._places[index - 1].point)
 
     def onBlend(self, percent: int) -> None:
         """Show more or less of the front volume."""

@@ -4,6 +4,9 @@ They need no network: the volumes are made here. Runs need PyTorch in Slicer's P
 missing they are left out, saying so, unless the environment has REGREFINE_REQUIRE_RUN (make
 test-slicer sets it).
 
+With REGREFINE_SHOTS, the name of a folder, pictures of the panel's states are saved there, in docks
+of 350, 480 and 700 pixels.
+
 A test fails on anything printed while it runs (self_test_guard.py), and where the window stood
 still for longer than REGREFINE_LONGEST_GAP_S (0.2) seconds while a run went on.
 """
@@ -24,7 +27,7 @@ from ..process import packages as dependencies
 from .self_test_guard import LongestGap, Printed
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-SIDE = 40
+SIDE, DOCKS = 40, (350, 480, 700)
 PATIENCE_S = 300.0
 LONGEST_GAP_S = float(os.environ.get("REGREFINE_LONGEST_GAP_S", "0.2"))
 
@@ -78,6 +81,7 @@ class SelfTests:
         ui, parameters = self.openPanel()
         self.assertFalse(ui.applyButton.enabled)
         self.assertIn("fixed volume", ui.estimateLabel.text)
+        self.shoot("missing")
         self.choosePair()
         self.assertTrue(ui.applyButton.enabled)
         self.assertIn("voxels", ui.estimateLabel.text)
@@ -97,6 +101,7 @@ class SelfTests:
         )
         ui.applyButton.click()
         self.assertEqual(ui.applyButton.text, "Stop")
+        self.shoot("running")
         run = self.waitForRun()
         self.assertGreater(run.after["dice"], run.before["dice"])
         self.assertTrue(parameters.outputTransform)
@@ -105,9 +110,23 @@ class SelfTests:
         for name in ("transform", "warpedVolume", "warpedSegmentation", "metrics", "chart"):
             self.assertIn(name, run.nodes)
         self.assertTrue(ui.afterButton.enabled)
-        for name in ("before", "checkerboard", "difference", "jacobian", "flicker", "after"):
+        for name in (
+            "before",
+            "checkerboard",
+            "difference",
+            "jacobian",
+            "grid",
+            "flicker",
+            "after",
+        ):
             getattr(ui, f"{name}Button").click()
+            self.shoot(name)
+        places = ui.placesComboBox
+        self.assertIn(f"Places in doubt: {places.count - 1}", places.itemText(0))
+        for row in range(places.count):
+            places.activated(row)
         ui.revertButton.click()
+        self.shoot("reverted")
         self.assertIsNone(run.nodes["transform"].GetScene())
 
     def test_stop_keeps_the_best_so_far(self):
@@ -196,6 +215,20 @@ class SelfTests:
         widget = slicer.util.getModuleWidget("RegRefine")
         widget.enter()
         return widget.ui, widget._parameterNode
+
+    def shoot(self, state):
+        """Save pictures of the panel, where the environment names a folder for them."""
+        folder = os.environ.get("REGREFINE_SHOTS")
+        if not folder:
+            return
+        panel = slicer.util.getModuleWidget("RegRefine").uiWidget
+        before = panel.width, panel.height
+        for width in DOCKS:
+            panel.resize(width, before[1])
+            slicer.app.processEvents()
+            self.assertLessEqual(panel.minimumSizeHint.width(), DOCKS[0], "the panel is too wide")
+            self.assertTrue(panel.grab().save(str(Path(folder) / f"{state}-{width}.png")))
+        panel.resize(*before)
 
     def choose(self, **values):
         """Set parameters of the panel and have it answer at once, not a moment later."""
