@@ -122,7 +122,7 @@ def read_lta(path: PathLike, fixed: Geometry | None = None) -> FloatArray:
         body = re.search(r"^\s*1\s+4\s+4[^\n]*\n((?:[^\n]*\n){4})", text, re.MULTILINE)
         matrix = numbers_of(body[1]) if body else None
         halves = text.split("src volume info")[1].split("dst volume info")
-        grids = [_lta_grid(half) for half in halves]
+        source, target = [_lta_grid(half) for half in halves]
     except (IndexError, ValueError) as error:
         raise RegRefineError(f"{path}: damaged, or not an .lta file; export it anew") from error
     if matrix is None or count != 1 or kind not in (_LTA_VOXELS, _LTA_RAS):
@@ -130,7 +130,6 @@ def read_lta(path: PathLike, fixed: Geometry | None = None) -> FloatArray:
             f"{path}: an .lta of type {kind} with {count} transform(s); one of type 0 (voxels) or "
             "1 (RAS) is read: convert it with lta_convert"
         )
-    source, target = grids
     if source is None or target is None:
         if kind == _LTA_VOXELS:
             raise RegRefineError(f"{path}: counts in voxels of images that it does not describe")

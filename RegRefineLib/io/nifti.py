@@ -205,7 +205,10 @@ def _say_doubts(
 ) -> None:
     """Say where the header's two forms differ, and where ITK takes another place."""
     codes = int(header["sform_code"]), int(header["qform_code"])
-    qform = header.get_qform()
+    try:
+        qform = header.get_qform()
+    except ValueError:  # its numbers are no rotation, and the sform is taken
+        qform = affine / np.array([[mm], [mm], [mm], [1.0]])
     qform[:3] *= mm
     sentences = []
     if min(codes) > 0 and not _alike(qform, affine, shape):
