@@ -288,12 +288,6 @@ def newPresenter(worker):
     )
 
 
-def fitViews():
-    """Fit the slice views to what they show, where there are any."""
-    if slicer.app.layoutManager() is not None:
-        slicer.util.resetSliceViews()
-
-
 def newTimer(callback, milliseconds):
     """Return a timer that calls a function every so often, once it is started."""
     timer = qt.QTimer()

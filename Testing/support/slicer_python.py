@@ -273,9 +273,6 @@ class Application:
         known = _words(pythonqt.RECORD["classes"]["slicer.app"])
         assert unknown <= known, f"slicer.app has no {sorted(unknown - known)} in Slicer"
 
-    def layoutManager(self) -> None:
-        return None  # as without a main window
-
     def testingEnabled(self) -> bool:
         return True
 
