@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,15 @@ def test_several_threads_may_register_at_once(result: rr.Registration) -> None:
         np.testing.assert_array_equal(each.raw.field.vectors, result.raw.field.vectors)
 
 
-def test_control_c_keeps_the_best_and_a_second_one_drops() -> None:
+@pytest.fixture
+def interrupt_handler() -> Iterator[Any]:
+    """Set what SIGINT does, for the test alone."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_keeps_the_best_and_a_second_one_drops(interrupt_handler: Any) -> None:
     def interrupt(at: set[int]) -> Any:
         def report(progress: rr.Progress) -> None:
             if progress.stage == "refine" and progress.steps and progress.step in at:
@@ -296,6 +305,8 @@ def test_control_c_keeps_the_best_and_a_second_one_drops() -> None:
 
         return report
 
+    # programs that a shell starts in the background ignore it
+    interrupt_handler(signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT)
     long = {**QUICK, "settings": {"levels": "1:40", "patience_steps": 0, "small_steps": 0}}
     stopped = rr.register(FIXED, MOVING, progress=interrupt({2}), **long)
