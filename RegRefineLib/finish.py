@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import __version__
 from .errors import RegRefineError
-from .geometry import DisplacementField, FloatArray, Geometry, Volume
+from .geometry import DisplacementField, FloatArray, Geometry, Volume, transformed
 from .job import Extras, Job, Result
 from .judgement import worse
 from .metrics.report import Images, Landmarks
@@ -229,7 +229,7 @@ def inverse_field(
     """
     grid, back = field.geometry, np.linalg.inv(linear)
     points = grid.points()
-    rest = (points + field.vectors) @ back[:3, :3].T + back[:3, 3] - points
+    rest = transformed(back, points + field.vectors) - points
     displacement = from_millimetres(DisplacementField(rest.astype(np.float32), grid))
     return _with_linear(to_millimetres(invert(displacement), grid), back, target)
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..errors import RegRefineError
-from ..geometry import DisplacementField, FloatArray, Geometry, Volume
+from ..geometry import DisplacementField, FloatArray, Geometry, Volume, transformed
 from ..itk_lps import affine_to_transform, field_to_image
 from ..resample import resample
 from .convert import Image, image_of, labels_of, points_of
@@ -97,7 +97,7 @@ class Transform:
             RegRefineError: not (n, 3), or not finite.
         """
         points = points_of(xyz, "points", lps)
-        moved = points @ self.linear[:3, :3].T + self.linear[:3, 3]
+        moved = transformed(self.linear, points)
         if isinstance(self.mapping, DisplacementField):
             index = self.mapping.geometry.to_index(points)[:, ::-1].T
             vectors = self.mapping.vectors

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from ..geometry import FloatArray, Volume
+from ..geometry import FloatArray, Volume, transformed
 from ..io.paths import written_aside
 from ..job import Extras, Result
 from ..judgement import METRICS, single_value, stages, verdict, worse
@@ -146,7 +146,7 @@ def _landmarks(result: Result, extras: Extras) -> dict[str, Any] | None:
         return None
     fixed: FloatArray = np.asarray(extras.fixed_landmarks)
     moving: FloatArray = np.asarray(extras.moving_landmarks)
-    start = fixed @ result.affine[:3, :3].T + result.affine[:3, 3]
+    start = transformed(result.affine, fixed)
     before = np.linalg.norm(start - moving, axis=1)
     after = np.asarray(landmarks.errors(fixed, moving, result.field))
     order = np.argsort(-after)[:10]
