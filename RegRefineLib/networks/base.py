@@ -1,4 +1,4 @@
-"""The contract of a registration network: all that the rest of the library may ask one.
+"""The interface of a registration network: all that the rest of the library relies on.
 
 A network is a class of its own file that derives from `RegistrationNetwork`, takes its options as
 keywords with defaults, and implements `forward`; a row in registry.NETWORKS makes it known. Every

@@ -1,4 +1,4 @@
-"""XMorpher: two streams that look at each other through cross-window attention (Shi, MICCAI 2022).
+"""XMorpher: two streams coupled by cross-window attention (Shi, MICCAI 2022).
 
 Queries come from windows of 2x2x2 tokens, keys and values from the three times wider window of the
 other image. Takes moving before fixed and gives voxels, like the published program, which calls its

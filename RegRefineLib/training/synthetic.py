@@ -2,7 +2,7 @@
 
 A label map, given or of random shapes, is deformed twice by large smooth diffeomorphisms; each of
 the two is painted: an intensity per label, texture, limited resolution, blur, bias field, gamma and
-noise. No scan goes in, so what is trained on random shapes belongs to nobody else.
+noise. No scan is used, so weights trained on random shapes are free of third-party data.
 """
 
 from __future__ import annotations
