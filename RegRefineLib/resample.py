@@ -62,7 +62,7 @@ def resample(
     image, mode = to_image(source), INTERPOLATIONS[interpolation]
     if isinstance(mapping, DisplacementField):
         if mapping.linear is not None and not _within(target, mapping.geometry):
-            mapping = field_on(mapping, target)  # ITK goes on with the border alone
+            mapping = field_on(mapping, target)  # ITK extrapolates with the border value alone
         moved = _through_field(image, target, mapping, mode, outside)
     else:
         moved = _through_affine(image, target, mapping, mode, outside)

@@ -55,7 +55,7 @@ def zero_field(grid: Geometry) -> DisplacementField:
 
 
 def judged(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
-    """Return FIGURES by name, means over labels; None where one cannot be had."""
+    """Return FIGURES by name, means over labels; None where one is undefined."""
     whole = composed(field, matrix)
     fixed = case.images()[0]
     found: dict[str, Any] = report(field=field, images=Images(fixed, fixed))

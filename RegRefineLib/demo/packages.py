@@ -2,7 +2,7 @@
 by SHA-256, kept in the user's cache, and taken out by name. No package is installed, no code run.
 
 The index is the one pip is configured for (environment, then pip's configuration files), because
-that is the one that works where this program was installed; the public one is the last resort.
+that is the one that works where this program was installed; the public index is the fallback.
 """
 
 from __future__ import annotations

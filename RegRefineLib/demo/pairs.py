@@ -207,7 +207,7 @@ def _chest(files: Files) -> tuple[Volume, Volume, Volume, Volume, dict[int, str]
 # where both scans show the upper abdomen, with a margin in the moving one
 _ABDOMEN_FIXED = (74, 112)
 _ABDOMEN_MOVING = (0, 52)
-# from here on the two programs that made the labels number the structures differently
+# from this label on, the two programs that made the labels number the structures differently
 _FIRST_OTHER_LABEL = 117
 
 

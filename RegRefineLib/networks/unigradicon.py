@@ -102,9 +102,9 @@ class _Two(nn.Module):
 class UniGradICON(RegistrationNetwork):
     """The mapping of moving to fixed; 70,680,916 parameters.
 
-    One call finds one direction. The other is a call with the images exchanged; both at once are a
-    batch of two. Images are expected in [0, 1]. Batch norm must stay in evaluation mode, also when
-    the weights are optimised for a pair.
+    One call registers in one direction. The other direction is a call with the images exchanged;
+    both at once are a batch of two. Images are expected in [0, 1]. Batch norm must stay in
+    evaluation mode, also when the weights are optimised for a pair.
 
     Args:
         size: the cube's voxels, one number or one per axis; trained for 175.

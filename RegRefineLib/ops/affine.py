@@ -38,7 +38,7 @@ def through_matrix(
 
 
 class _ThroughMatrix(torch.autograd.Function):
-    """The compiled form: derivatives by the positions are kept, and summed up when asked for."""
+    """The compiled form: derivatives by the positions are kept, and summed up on demand."""
 
     @staticmethod
     def forward(

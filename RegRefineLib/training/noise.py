@@ -62,7 +62,7 @@ class NoisePairs:
 
     Args:
         wanted: what they are like.
-        preprocessing: what the network asks of images in the end (see source.Source).
+        preprocessing: what the network will require of images (see source.Source).
     """
 
     def __init__(self, wanted: Noise, preprocessing: Mapping[str, Any] | None = None) -> None:
