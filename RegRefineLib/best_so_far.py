@@ -1,8 +1,8 @@
-"""What a stopped run gives back: the refinement so far, or what it began from where that is better.
+"""The result of a run stopped early: the refinement so far, or its starting point if better.
 
-The first steps of a coarse-to-fine descent may take away from the overlap of structures what the
-later ones give back, although the images look more alike after each of them. Whoever stops there
-asks for the best so far, and the start and the linear part alone are among the candidates.
+The first steps of a coarse-to-fine descent can lower the overlap of structures, which the later
+ones restore, even though the image similarity improves at every step. A user who stops the run
+expects the best result so far, so the start and the linear part alone are candidates too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ TOLERANCE = 1e-3
 
 @torch.no_grad()
 def best_so_far(pair: Pair, start: Tensor, refined: Refined) -> Refined:
-    """Return a stopped refinement, or the start or no displacement where that is better.
+    """Return the best of the stopped refinement, the start and a zero displacement.
 
-    Judged by the mean Dice on the working grid where both label maps are there, else by the
-    images' correlation.
+    The criterion is the mean Dice on the working grid if both label maps are given, otherwise the
+    correlation of the images.
 
     Args:
         start: displacement (1, 3, D, H, W) in voxels of the pair's grid.
@@ -47,7 +47,7 @@ def best_so_far(pair: Pair, start: Tensor, refined: Refined) -> Refined:
 
 
 def _judge(pair: Pair, displacement: Tensor) -> tuple[str, float]:
-    """Return the name of a measure and its value; more is better."""
+    """Return the name and the value of the criterion; larger is better."""
     dice = measured(pair, displacement).get("dice")
     if dice is not None:
         return "Dice", dice

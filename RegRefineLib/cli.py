@@ -16,25 +16,25 @@ from .errors import Cancelled, RegRefineError
 # name -> module of commands/; imported only when the command runs, so that help comes at once
 COMMANDS = {
     "register": "register two volumes",
-    "apply": "move an image, labels, landmarks or a model through transforms",
+    "apply": "apply transforms to an image, labels, landmarks or a model",
     "sequence": "follow a series over time from one of its frames",
     "cohort": "register many scans, on all cores or on a cluster",
-    "convert": "write transforms as another program's kind of file",
-    "jacobian": "how much a transform swells and shrinks each voxel",
+    "convert": "convert transforms to another program's file format",
+    "jacobian": "local volume change of a transform, voxel by voxel",
     "evaluate": "metrics of how well two label maps, images or landmark sets agree",
     "list": "presets, starts, refinements, similarities ... by name, and their settings",
     "models": "list, fetch, verify and remove networks' weights",
-    "pack": "make a file of training data ready for training",
-    "train": "train a network, or go on with its training",
+    "pack": "prepare training data and pack them into one file",
+    "train": "train a network, or resume its training",
     "bench": "run RegRefine beside other tools on the same pairs and compare",
     "demo": "register a real pair and look at the result",
-    "doctor": "versions, device, threads, memory, folders, weights: for a report of a fault",
+    "doctor": "versions, device, threads, memory, folders, weights: for a bug report",
     "worker": "take jobs on standard input (used by Slicer)",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line and exits with 2."""
+    """Reports an error in one line and exits with status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"regrefine: {message} (see {self.prog} --help)\n")
@@ -74,7 +74,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except (Cancelled, KeyboardInterrupt):
         sys.stderr.write("regrefine: dropped; nothing was written\n")
         return 1
-    except BrokenPipeError:  # the reader of our output left, as `| head` does
+    except BrokenPipeError:  # the reader of our output has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,4 +1,4 @@
-"""What a report of a fault needs: versions, devices, threads, memory, folders, weights."""
+"""What a bug report needs: versions, devices, threads, memory, folders, weights."""
 
 from __future__ import annotations
 

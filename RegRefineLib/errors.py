@@ -19,14 +19,14 @@ class Stopped(Exception):
 
 
 class RegRefineWarning(UserWarning):
-    """Something doubtful about an input that was read all the same; the message says what."""
+    """Warns about an input that is doubtful but was read nonetheless; the message says why."""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> RegRefineError:
-    """Return the error for a name that is not among those known, with the nearest ones.
+    """Return the error for an unknown name; it suggests the closest known ones.
 
     Args:
-        what: what the name is of, such as "preset" or "setting".
+        what: the kind of thing that is named, such as "preset" or "setting".
     """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3)

@@ -1,7 +1,7 @@
-"""Let a field die away outside its grid, so that every program agrees on what lies beyond.
+"""Taper a field to zero outside its grid, so that all programs extrapolate it alike.
 
-Outside its grid a displacement field is continued by its border value in Slicer and is zero in ITK.
-On a grid grown by a margin in which the field falls to zero both are the same.
+Outside the grid of a displacement field, Slicer repeats the border value, whereas ITK assumes zero.
+If the grid is padded by a margin over which the field falls to zero, the two agree.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ SMALL_GRID_VOXELS = 1_000_000
 
 
 class GridAndMatrix(NamedTuple):
-    """A mapping of all space: first a grid that is zero on its rim, then a 4x4 (None: nothing)."""
+    """A mapping of all space: a field that is zero on its border, then a 4x4 (None: identity)."""
 
     grid: DisplacementField
     matrix: FloatArray | None = None
 
 
 def everywhere(field: DisplacementField, linear: FloatArray) -> GridAndMatrix:
-    """Return a field as a mapping that every program continues alike beyond its grid.
+    """Return a field as a mapping that every program extrapolates in the same way.
 
-    It is one padded and tapered grid, as long as its margin does not blow it up. Where a large
-    linear part would do that, the grid holds the rest, and the linear part goes on outside it.
+    It is a single padded and tapered grid unless the margin would make that grid too large, as a
+    large linear part can. In that case the grid holds only the remainder, and the linear part,
+    which also holds outside it, is kept as a separate 4x4.
 
     Args:
         linear: the 4x4 part of the field.
@@ -47,12 +48,13 @@ def everywhere(field: DisplacementField, linear: FloatArray) -> GridAndMatrix:
 
 
 def needed_margin(field: DisplacementField) -> Margin:
-    """Return the voxels (k, j, i) on each side in which the field can fall to zero without folds.
+    """Return the margin in voxels (k, j, i) over which the field can fall to zero without folds.
 
     With border values u of at most D mm and gradients along the border of at most g, the field
-    w(x) u that falls evenly over M mm has the Jacobian det(I + w grad u) (1 + grad w . (I + w grad
-    u)^-1 u), whose last factor is at least 1 - D / (M (1 - g)). M is chosen for a third. Gradients
-    above a half are taken for that: such a field is near folding by itself.
+    w(x) u that decreases linearly over M mm has the Jacobian det(I + w grad u) (1 + grad w . (I + w
+    grad u)^-1 u), whose last factor is at least 1 - D / (M (1 - g)). M is chosen so that this
+    factor is at least a third. Gradients above one half count as one half: such a field is close to
+    folding anyway.
     """
     largest, gradient = 0.0, 0.0
     for face, spacing in _faces(field):
@@ -66,7 +68,7 @@ def needed_margin(field: DisplacementField) -> Margin:
 def tapered(field: DisplacementField, margin: Margin) -> DisplacementField:
     """Return the field on its grid grown by `margin` voxels (k, j, i) on each side.
 
-    Inside it is the same; outwards the border values go on, falling evenly to zero on the rim.
+    Inside, it is unchanged; in the margin, the border values decrease linearly to zero.
     """
     pad = [(m, m) for m in margin]
     vectors = np.pad(field.vectors, [*pad, (0, 0)], mode="edge")
@@ -80,13 +82,13 @@ def tapered(field: DisplacementField, margin: Margin) -> DisplacementField:
 
 
 def growth(field: DisplacementField, margin: Margin) -> float:
-    """Return how many times as many voxels the field's grid has with the margin."""
+    """Return the factor by which the margin increases the number of voxels."""
     grown = np.prod([n + 2 * m for n, m in zip(field.geometry.shape, margin, strict=True)])
     return float(grown / field.geometry.voxel_count)
 
 
 def _growth_limit(field: DisplacementField) -> float:
-    """Return how many times as many voxels a padded grid may have: small grids may have more."""
+    """Return the largest factor by which padding may increase a grid; larger for small grids."""
     return max(LARGEST_GROWTH, SMALL_GRID_VOXELS / field.geometry.voxel_count)
 
 

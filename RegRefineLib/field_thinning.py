@@ -1,12 +1,12 @@
-"""A field on fewer nodes, as far as an error bound allows: what is stored of a smooth field.
+"""Reduce a smooth field to fewer nodes within an error bound, for storage.
 
-Along each axis every f-th node is kept, f being 1 to LARGEST_FACTOR. Let P_a be the interpolation
-of what is left along axis a. Linear interpolation never enlarges the largest value, and
+Along each axis every f-th node is kept, with f from 1 to LARGEST_FACTOR. Let P_a interpolate the
+remaining nodes along axis a. Linear interpolation never increases the largest value, and
 
     u - P_1 P_2 P_3 u = (u - P_1 u) + P_1 (u - P_2 u) + P_1 P_2 (u - P_3 u),
 
-so the error of all three is at most the sum of the errors of each alone, which are measured. Of all
-factors that keep the bound, those with the fewest nodes are taken.
+so the error along all three axes is at most the sum of the errors along each one, which are
+measured. Of all factors within the bound, those that leave the fewest nodes are taken.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TOLERANCE_VOXELS = 0.05
 def thinned(
     field: DisplacementField, tolerance_voxels: float = TOLERANCE_VOXELS
 ) -> DisplacementField:
-    """Return the field on a coarser grid that gives it back, linearly interpolated.
+    """Return the field on a coarser grid that reproduces it by linear interpolation.
 
-    The grid begins at the same voxel and reaches at least as far.
+    The grid has the same first voxel and extends at least as far.
 
     Args:
         tolerance_voxels: the largest error at any voxel, in the field's smallest voxel edges; 0:
@@ -57,7 +57,7 @@ def thinned(
 
 
 def _errors(vectors: FloatArray, axis: int, bound: float) -> dict[int, float]:
-    """Return the largest error in mm for each factor along an axis that may do."""
+    """Return the largest error in mm for each admissible factor along an axis."""
     found = {1: 0.0}
     for factor in range(2, LARGEST_FACTOR + 1):
         if _count(vectors.shape[axis], factor) < FEWEST:

@@ -1,4 +1,4 @@
-"""From the displacement that was found to everything a run gives back."""
+"""From the final displacement to the complete result of a run."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from .pair import Refined
 from .resample import field_on, resample
 
 Metrics = dict[str, Any]
-# SD of ln det J and % of voxels below a tenth of their volume from which on a field is called rough
+# a field is called rough from this SD of ln det J, or % of voxels below a tenth of their volume, on
 ROUGH_SD, ROUGH_PERCENT = 0.6, 0.5
 FEW = 6  # voxels along an axis: two are left when the metrics cut two off each face
 
 
 class Warped(NamedTuple):
-    """The moving image on the fixed grid, and where it has voxels of its own (None: everywhere)."""
+    """The moving image on the fixed grid, and its field of view there (None: everywhere)."""
 
     volume: Volume
     inside: NDArray[np.bool_] | None
@@ -53,7 +53,7 @@ class Warped(NamedTuple):
 
 
 class Finish:
-    """The end of one registration: the volumes as they came and the linear part (4x4)."""
+    """Makes the result of a registration from the original volumes and the linear part (4x4)."""
 
     def __init__(self, fixed: Volume, moving: Volume, matrix: FloatArray, extras: Extras):
         self.fixed, self.moving = fixed, moving
@@ -61,9 +61,9 @@ class Finish:
         self.is_linear = not np.array_equal(matrix, np.eye(4))
 
     def result(self, refined: Refined, job: Job) -> Result:
-        """Return the result; its warnings are doubts about it, its seconds and memory are empty.
+        """Return the result with warnings about its quality; seconds and memory are left empty.
 
-        The displacement is in voxels of a working grid that fills the fixed image's block of space.
+        The displacement is in voxels of a working grid that covers the extent of the fixed image.
 
         Raises:
             RegRefineError: the displacement is not finite.
@@ -129,10 +129,10 @@ class Finish:
         return sentences
 
     def _on_fixed_grid(self, displacement: Tensor) -> Tensor:
-        """Return the displacement in the fixed grid's voxels; folds that only this made are mended.
+        """Return the displacement in the fixed grid's voxels; folds caused by that are repaired.
 
-        On the interpolated field the one-sided differences of the working grid count, and these may
-        fold where its central ones do not.
+        In the interpolated field the one-sided differences of the working grid matter, and these
+        may fold where its central differences do not.
         """
         resized = resize(displacement, self.fixed.geometry.shape)
         if resized is displacement or bool((jacobian_determinant(displacement) <= 0).any()):
@@ -169,7 +169,7 @@ class Finish:
         return Volume(determinant * scale, self.fixed.geometry)
 
     def _image(self, mapping: DisplacementField | FloatArray | None) -> Warped:
-        """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
+        """Return the moving image on the fixed grid, padded with its lowest value (air in CT)."""
         moved = resample(self.moving, self.fixed.geometry, mapping, outside=math.nan)
         outside = np.isnan(moved.array)
         if not outside.any():
@@ -184,7 +184,7 @@ class Finish:
         return resample(labels, self.fixed.geometry, mapping, "nearest")
 
     def _starting_metrics(self) -> tuple[Metrics, Metrics]:
-        """Return the metrics of the pair as it came and after the linear part."""
+        """Return the metrics of the original pair and of the pair after the linear part."""
         grid = thinned_out(self.fixed.geometry)
         still = DisplacementField.from_affine(np.eye(4), grid)
         before = self._metrics(still, self._image(None), self._labels(None))
@@ -244,9 +244,10 @@ def _with_linear(
 
 
 def thinned_out(grid: Geometry) -> Geometry:
-    """Return a grid of few voxels with the same outermost voxel centres.
+    """Return a coarse grid with the same outermost voxel centres.
 
-    A linear map's displacements are the same on it: largest at a corner, one determinant.
+    It suffices to measure a linear map: its displacement is largest at a corner, and its
+    determinant is constant.
     """
     shape = tuple(min(n, FEW) for n in grid.shape)
     steps = [max(n - 1, 1) / max(few - 1, 1) for n, few in zip(grid.shape, shape, strict=True)]

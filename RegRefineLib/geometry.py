@@ -1,7 +1,7 @@
-"""Where voxels are: frames, units and the three value types that carry them.
+"""Voxel grids in space: frames, units and the three value types that carry them.
 
 Arrays are indexed (k,j,i); points, vectors and affine columns are (i,j,k) or (x,y,z) in RAS mm.
-Everything here is a frozen value with read-only arrays, and needs numpy alone.
+All types are frozen, with read-only arrays, and need numpy alone.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Geometry:
 
     @property
     def centre(self) -> FloatArray:
-        """RAS mm of the middle of the grid."""
+        """RAS mm of the centre of the grid."""
         return self.to_ras((np.array(self.shape[::-1]) - 1) / 2)
 
     def to_ras(self, index: ArrayLike) -> FloatArray:
@@ -124,7 +124,7 @@ class Geometry:
         return self.to_ras(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
 
     def resized(self, shape: tuple[int, int, int]) -> Geometry:
-        """Return the grid of `shape` (k,j,i) that fills the same block of space."""
+        """Return the grid of `shape` (k,j,i) that covers the same extent."""
         factor = np.array(self.shape[::-1]) / np.array(shape[::-1])
         affine = self.affine.copy()
         affine[:3, :3] *= factor
@@ -132,7 +132,7 @@ class Geometry:
         return Geometry(shape, affine)
 
     def with_spacing(self, shape: tuple[int, int, int], spacing: ArrayLike) -> Geometry:
-        """Return the grid of `shape` (k,j,i) and `spacing` mm (i,j,k) about the same middle."""
+        """Return the grid of `shape` (k,j,i) and `spacing` mm (i,j,k) about the same centre."""
         affine = self.affine.copy()
         affine[:3, :3] = self.direction * np.asarray(spacing, dtype=float)
         affine[:3, 3] = self.centre - affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
@@ -146,7 +146,7 @@ class Geometry:
         return Geometry(shape, affine)  # type: ignore[arg-type]
 
     def same_grid(self, other: Geometry, tolerance_voxels: float = 1e-3) -> bool:
-        """Return whether every voxel of both grids lies at the same place."""
+        """Return whether all voxels of the two grids coincide."""
         if self.shape != other.shape:
             return False
         gap = np.abs(self.corners() - other.corners()).max()
@@ -190,9 +190,10 @@ class DisplacementField:
         geometry: the grid of the fixed points x.
         linear: 4x4, the linear part of the mapping where it is known (RAS mm -> RAS mm).
 
-    This is Slicer's "from parent" and ITK's resampling direction. The one rule for points outside
-    the grid: the mapping goes on with the displacement of the nearest point of the grid's border,
-    and from there on with its linear part, the identity where that is not known.
+    This is Slicer's "from parent" and ITK's resampling direction. Points outside the grid have one
+    extrapolation rule: they start from the displacement of the nearest point on the grid's border,
+    and from there the mapping continues with its linear part, or with the identity if that is not
+    known.
     """
 
     vectors: FloatArray
@@ -218,7 +219,7 @@ class DisplacementField:
     @classmethod
     def from_affine(cls, matrix: FloatArray, geometry: Geometry) -> DisplacementField:
         """Return the field of a 4x4 that takes fixed RAS mm points to moving RAS mm points."""
-        # linear in the voxel indices: no array of points, which a large grid has no memory for
+        # linear in the voxel indices, so no array of points is needed, which would be large
         by_index = ((np.asarray(matrix) - np.eye(4)) @ geometry.affine)[:3]
         k, j, i = (np.arange(n)[:, None] for n in geometry.shape)
         lines = k[:, None] * by_index[:, 2] + j * by_index[:, 1] + by_index[:, 3]
@@ -229,7 +230,7 @@ class DisplacementField:
     def at(self, points_ras: ArrayLike) -> FloatArray:
         """Return u (n, 3) in mm at RAS mm points (n, 3), linearly interpolated.
 
-        Outside the grid it goes on as the class says.
+        Outside the grid it is extrapolated as the class describes.
         """
         size = np.array(self.geometry.shape[::-1])
         asked = self.geometry.to_index(points_ras).reshape(-1, 3)
@@ -244,7 +245,7 @@ class DisplacementField:
         return result + self.beyond(asked - index)
 
     def beyond(self, steps_ijk: FloatArray) -> FloatArray:
-        """Return what the linear part adds (..., 3) in mm on a way (i,j,k) out of the grid."""
+        """Return what the linear part adds (..., 3) in mm at an offset (i,j,k) from the grid."""
         if self.linear is None:
             return np.zeros(steps_ijk.shape)
         growth = (self.linear[:3, :3] - np.eye(3)) @ self.geometry.affine[:3, :3]
@@ -269,7 +270,7 @@ def check_finite(array: NDArray[Any], name: object) -> None:
 
 
 def sizes_text(shape: tuple[int, ...]) -> str:
-    """Return sizes as people read them: 160 x 192 x 224."""
+    """Return sizes in readable form: 160 x 192 x 224."""
     return " x ".join(str(n) for n in shape)
 
 

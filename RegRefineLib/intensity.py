@@ -1,4 +1,4 @@
-"""Which intensities become 0 and 1, and the choice that fits a pair."""
+"""Intensity ranges that are mapped to [0, 1], and the choice of one that suits a pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .geometry import FloatArray, Volume
 CT_WINDOW, CT_SOFT_WINDOW = (-1000.0, 1000.0), (-500.0, 800.0)
 
 
-# HU that the darkest hundredth of a CT is below: fat has -100, air -1000; MR does not go there
+# HU that the darkest 1 % of a CT stay below (fat has -100, air -1000); MR is never that low
 DARK_IN_CT = -200.0
 
 
@@ -77,7 +77,7 @@ def has_outliers(volume: Volume) -> bool:
 def choose_intensity(ranges: Sequence[str], fixed: Volume, moving: Volume) -> str:
     """Return the first of the ranges that fits both images; the last where none does.
 
-    A CT window fits what goes far below zero, as Hounsfield units of air and fat do.
+    A CT window suits images with values far below zero, such as Hounsfield units of air and fat.
     """
     dark = (float(np.percentile(_some(v.array.ravel()), 1)) for v in (fixed, moving))
     hounsfield = max(dark) < DARK_IN_CT

@@ -20,9 +20,9 @@ MESSAGE = "stopping; the best field so far will be kept (Ctrl-C again drops the 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Have SIGTERM leave the block as an exception does, so that half-written files are removed.
+    """Turn SIGTERM into an exception within the block, so that half-written files are removed.
 
-    For programs. A handler that somebody has set stays.
+    For programs, not libraries. A handler that is already installed is left in place.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -41,13 +41,13 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def stoppable(report: Report, say: Callable[[str], None] = lambda _: None) -> Iterator[Report]:
-    """Give a report callback that raises Stopped after a Ctrl-C; the second is Python's own.
+    """Yield a report callback that raises Stopped after a Ctrl-C; a second one is left to Python.
 
-    Signals reach the main thread alone: elsewhere the callback is given as it is. What handled the
-    signal before does so again afterwards.
+    Only the main thread receives signals: in other threads the callback is yielded unchanged. The
+    previous handler is restored at the end.
 
     Args:
-        say: gets MESSAGE when the first one comes.
+        say: called with MESSAGE at the first Ctrl-C.
     """
     usual = signal.getsignal(signal.SIGINT)
     in_main = threading.current_thread() is threading.main_thread()

@@ -1,5 +1,4 @@
-"""Between RAS and LPS: the only file that knows that SimpleITK and its files count to the left and
-to the back (LPS), where RegRefine counts to the right and to the front (RAS)."""
+"""Conversion between RAS (RegRefine) and LPS (SimpleITK and its files), in this file alone."""
 
 from __future__ import annotations
 
@@ -14,17 +13,17 @@ from .geometry import DisplacementField, FloatArray, Geometry, Volume
 SIGNS = np.array([-1.0, -1.0, 1.0])
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-# what SimpleITK has no pixel type for, and what holds the same values
+# types that SimpleITK lacks, and the ones that hold the same values
 _STAND_INS = {"bool": np.uint8, "float16": np.float32, "longdouble": np.float64}
 
 
 def flip_points(points: ArrayLike) -> FloatArray:
-    """Return points or vectors (..., 3) in LPS mm of RAS mm, and as well the other way round."""
+    """Convert points or vectors (..., 3) from RAS mm to LPS mm, or the reverse."""
     return np.asarray(points, dtype=np.float64) * SIGNS + 0.0  # no -0
 
 
 def flip_matrix(matrix: ArrayLike) -> FloatArray:
-    """Return the 4x4 between LPS mm points of one between RAS mm points, and the other way."""
+    """Convert a 4x4 that maps RAS mm points to one that maps LPS mm points, or the reverse."""
     return FLIP @ np.asarray(matrix, dtype=np.float64) @ FLIP + 0.0
 
 
@@ -59,7 +58,7 @@ def array_to_image(array: NDArray[Any], geometry: Geometry, frames: bool = False
 def affine_of(image: sitk.Image | sitk.ImageFileReader) -> FloatArray:
     """Return the 4x4 voxel (i,j,k) -> RAS mm of an image's first three axes.
 
-    Axes that it does not have are those of space.
+    Axes that the image lacks are taken from world space.
     """
     n = image.GetDimension()
     kept = min(n, 3)

@@ -1,4 +1,4 @@
-"""What is to be done and what came of it: Job, Progress, Result, and the errors people read.
+"""The records of a run: Job, Progress and Result, and the errors that users read.
 
 Standard library only, so that Slicer can load it without torch.
 """
@@ -108,12 +108,12 @@ def finite(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What may come with the two images, each optional.
+    """Optional data that accompany the two images.
 
     Attributes:
-        fixed_labels, moving_labels: integer label maps, for metrics, and to guide the pyramid where
-            its setting `labels` says so.
-        fixed_mask, moving_mask: images that are non-zero where the images are to be compared.
+        fixed_labels, moving_labels: integer label maps, used for metrics, and to guide the pyramid
+            if its setting `labels` is above 0.
+        fixed_mask, moving_mask: mask images, non-zero where the images are to be compared.
         initial: the initial transform: a DisplacementField or a 4x4, fixed RAS mm -> moving RAS mm.
         fixed_landmarks, moving_landmarks: (n, 3) corresponding points in RAS mm.
     """
@@ -129,7 +129,7 @@ class Extras:
 
 @dataclass(frozen=True)
 class Progress:
-    """One step of a run, as the report callback gets it.
+    """One step of a run, as passed to the report callback.
 
     Attributes:
         stage: prepare, affine, start, refine or finish.
@@ -138,8 +138,8 @@ class Progress:
         metrics: live metrics: dice, folds_percent, sd_log_jacobian, largest_mm, ...
         elapsed_s, eta_s: seconds since the run began and, where known, to its end.
         message: a sentence for the log; `warning` marks those a user must see.
-        displacement: the present estimate (1, 3, D, H, W) in voxels of the working grid, for
-            whoever measures it; never part of the JSON.
+        displacement: the current estimate (1, 3, D, H, W) in voxels of the working grid, for live
+            metrics; never part of the JSON.
     """
 
     stage: str
@@ -167,13 +167,13 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run gives back.
+    """The result of a run.
 
     Attributes:
         field: the whole mapping (linear part included) on the fixed grid, in mm.
         affine: 4x4, fixed RAS mm -> moving RAS mm: the linear part alone.
         warped: the moving image on the fixed grid; warped_labels likewise where labels were given.
-        before, affine_only, after: metrics by name (metrics.report), each where it could be had.
+        before, affine_only, after: metrics by name (metrics.report), as far as they are available.
         initial: those of the given initial transform; None where none was given.
         history: one record per step of the refinement.
         seconds: wall time per stage.

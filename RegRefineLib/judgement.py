@@ -1,6 +1,6 @@
-"""The metrics of a result in words, and when they are worse than what it began from.
+"""The metrics of a result in words, and whether they are worse than at the start.
 
-Standard library only, for both halves.
+Standard library only, since both the library and the Slicer module use it.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def stages(result: Result | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def table(measured: Mapping[str, Mapping[str, Any]], verdicts: bool = False) -> list[list[str]]:
-    """Return rows of text: a head with the stages' names, then one row per metric that is there.
+    """Return rows of text: a header with the stages' names, then one row per available metric.
 
     Args:
-        verdicts: add a last column that says whether the last stage is better or worse than the
-            one before it, where that can be said.
+        verdicts: add a last column that states whether the last stage is better or worse than the
+            one before it, for metrics where that is defined.
     """
     rows = [["", *measured, *([""] if verdicts else [])]]
     for name, metric in METRICS.items():
@@ -79,7 +79,7 @@ def table(measured: Mapping[str, Mapping[str, Any]], verdicts: bool = False) -> 
 
 
 def verdict(name: str, start: float | None, end: float | None = None) -> str:
-    """Return "better", "same" or "WORSE" for a metric; empty where that cannot be said."""
+    """Return "better", "same" or "WORSE" for a metric; empty where that is undefined."""
     better = METRICS[name].better
     if start is None or end is None or not better:
         return ""
@@ -107,7 +107,7 @@ def single_values(metrics: Mapping[str, Any]) -> dict[str, float]:
 def worse(start: Mapping[str, Any], end: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Return the metrics by which `end` is worse than `start`, with both values.
 
-    Correlations are compared by their size: in images of two kinds, bright may correspond to dark.
+    Correlations are compared by magnitude: across modalities, bright may correspond to dark.
     """
     before, after = single_values(start), single_values(end)
     found = {}

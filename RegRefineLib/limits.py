@@ -1,8 +1,8 @@
-"""What this process may use: memory and processors, by the limits that containers and batches set.
+"""Memory and processors that this process may use, given container and batch-job limits.
 
-The machine's own numbers mislead where a container (cgroup version 1 or 2), a shell (`ulimit -v`,
-`ulimit -d`) or a batch system (Slurm, Grid Engine, PBS, LSF) allows less: a process that goes by
-them is killed. Without torch.
+The machine's totals are misleading if a container (cgroup version 1 or 2), a shell (`ulimit -v`,
+`ulimit -d`) or a batch system (Slurm, Grid Engine, PBS, LSF) allows less: a process that relies on
+them is killed. Does not import torch.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ THREADS_VARIABLE = "REGREFINE_THREADS"
 
 
 def free_memory(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> int:
-    """Return the bytes that this process can still take: the least of all limits.
+    """Return the bytes that this process can still allocate: the smallest of all limits.
 
     Args:
-        root: where /proc and /sys lie.
-        environment: in which Slurm states the job's memory.
+        root: the folder that contains /proc and /sys.
+        environment: the variables in which Slurm states the job's memory.
     """
     process = psutil.Process()
     room = [int(psutil.virtual_memory().available)]
@@ -42,8 +42,8 @@ def free_memory(root: Path = ROOT, environment: Mapping[str, str] = os.environ) 
 def processors(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> int:
     """Return how many threads this process should use, at least 1.
 
-    REGREFINE_THREADS decides where it is set; else the least of the processors that the process
-    may run on (affinity), its container's quota and its batch job's share.
+    This is REGREFINE_THREADS if set; otherwise the smallest of the number of processors in the
+    process's affinity mask, its container's quota and its batch job's share.
     """
     asked = _count(environment.get(THREADS_VARIABLE))
     if asked:
@@ -69,7 +69,7 @@ def slurm_memory(environment: Mapping[str, str]) -> int | None:
 
 
 def _count(text: str | None) -> int:
-    """Return a positive whole number that a variable begins with, as in `4(x2)`; 0 without one."""
+    """Return the positive integer at the start of a variable's value, as in `4(x2)`; 0 if none."""
     digits = (text or "").strip().split("(")[0]
     return int(digits) if digits.isdigit() else 0
 
@@ -82,7 +82,7 @@ def _affinity() -> int:
 
 
 def _resident(process: psutil.Process) -> int:
-    """Return the bytes that the process and those below it hold."""
+    """Return the bytes held by the process and its descendants."""
     total = 0
     for each in (process, *process.children(recursive=True)):
         try:
@@ -93,7 +93,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _resource_room(process: psutil.Process) -> list[int]:
-    """Return what `ulimit -v` and `ulimit -d` leave of address space and data."""
+    """Return the address space and data size still available under `ulimit -v` and `ulimit -d`."""
     if sys.platform == "win32":
         return []
     import resource
@@ -111,10 +111,10 @@ def _resource_room(process: psutil.Process) -> list[int]:
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control groups, and of those above them.
+    """Yield the folders of this process's control groups and of their parents.
 
-    Inside a container the path that the kernel states may be the host's, which is not visible
-    there; the folders that exist on the way up to the mount's root are the limits that hold.
+    Inside a container the kernel may report the host's path, which is not visible there; the limits
+    that apply are in those folders that exist between it and the mount's root.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -140,7 +140,7 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number that a file of the kernel holds; None for `max`, or without the file."""
+    """Return the number in a kernel file; None for `max`, or if there is no such file."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def _statistics(path: Path) -> dict[str, int]:
 
 
 def _cgroup_room(root: Path) -> list[int]:
-    """Return what each control group leaves: files in the cache are given up before a kill."""
+    """Return the bytes left in each control group; cached files count as free, being evictable."""
     room = []
     for folder in _cgroups(root, "memory"):
         first = folder / "memory.max"

@@ -14,7 +14,7 @@ from .job import Progress
 from .ops.warp import jacobian_determinant, warp
 from .pair import Pair, Report
 
-# Metrics are taken when this many seconds have passed and they cost less than this share of them.
+# Metrics are computed every so many seconds, unless they cost more than this share of the time.
 PERIOD_S, SHARE = 0.5, 0.1
 
 
@@ -31,7 +31,7 @@ class Monitor:
         self.stopped = False
 
     def watch(self, pair: Pair | None) -> None:
-        """Take metrics of displacements of this pair from now on; None: of none."""
+        """Measure displacements of this pair from now on; None: measure nothing."""
         self._pair = pair
 
     def __call__(self, progress: Progress) -> None:

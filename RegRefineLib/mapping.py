@@ -1,7 +1,8 @@
 """Mappings of space from fixed to moving points: one transform or several in order, each exact.
 
-A chain keeps its parts as they came (matrices, displacement fields, ITK's B-splines) and puts
-points through them one after the other, so that nothing is lost on a grid before it has to be.
+A chain keeps its parts in their original form (matrices, displacement fields, ITK's B-splines) and
+maps points through them one after the other, so that nothing is resampled to a grid before it has
+to be.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .geometry import DisplacementField, FloatArray, Geometry, transformed
 from .itk_lps import field_from_image, flip_points, grid_of
 from .resample import field_on
 
-_MOST_STEPS = 200  # of the search for a point's origin
+_MOST_STEPS = 200  # of the search for a point's preimage
 _CLOSE_ENOUGH = 1e-3  # mm
 _AT_ONCE = 1 << 18  # points
 
@@ -28,10 +29,10 @@ class Step(Protocol):
     """A mapping of points (n, 3) in RAS mm."""
 
     def points(self, points_ras: FloatArray) -> FloatArray:
-        """Return where the points are mapped to."""
+        """Return the mapped points."""
 
     def inverse(self) -> Step:
-        """Return the mapping back."""
+        """Return the inverse mapping."""
 
     def on(self, grid: Geometry) -> DisplacementField:
         """Return the mapping as a field on a grid."""
@@ -44,7 +45,7 @@ class Linear:
     matrix: FloatArray
 
     def points(self, points_ras: FloatArray) -> FloatArray:
-        """Return the points (n, 3) through the matrix."""
+        """Return the points (n, 3) mapped by the matrix."""
         return transformed(self.matrix, points_ras)
 
     def inverse(self) -> Linear:
@@ -58,17 +59,17 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A displacement field, which goes on outside its grid as DisplacementField says."""
+    """A displacement field, extrapolated outside its grid as DisplacementField describes."""
 
     field: DisplacementField
 
     def points(self, points_ras: FloatArray) -> FloatArray:
-        """Return the points (n, 3) through the field, linearly interpolated."""
+        """Return the points (n, 3) mapped by the field, linearly interpolated."""
         parts = np.array_split(points_ras, max(1, -(-len(points_ras) // _AT_ONCE)))
         return np.concatenate([part + self.field.at(part) for part in parts])
 
     def inverse(self) -> Inverted:
-        """Return the mapping back, found point by point."""
+        """Return the inverse mapping, computed point by point."""
         return Inverted(self)
 
     def on(self, grid: Geometry) -> DisplacementField:
@@ -78,17 +79,17 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class ItkTransform:
-    """A transform of ITK's that is neither a matrix nor a field, such as a B-spline."""
+    """An ITK transform that is neither a matrix nor a field, such as a B-spline."""
 
     transform: sitk.Transform
 
     def points(self, points_ras: FloatArray) -> FloatArray:
-        """Return the points (n, 3) by ITK itself."""
+        """Return the points (n, 3) as mapped by ITK itself."""
         moved = [self.transform.TransformPoint(p) for p in flip_points(points_ras).tolist()]
         return flip_points(np.reshape(moved, (-1, 3)))
 
     def inverse(self) -> Inverted:
-        """Return the mapping back, found point by point."""
+        """Return the inverse mapping, computed point by point."""
         return Inverted(self)
 
     def on(self, grid: Geometry) -> DisplacementField:
@@ -104,15 +105,15 @@ class ItkTransform:
 
 @dataclass(frozen=True, eq=False)
 class Inverted:
-    """The way back through a mapping: the x with forward(x) = y, by fixed-point iteration.
+    """The inverse of a mapping: the x with forward(x) = y, by fixed-point iteration.
 
-    Where the mapping folds there is no such x, or several; what is found then is the nearest try.
+    Where the mapping folds there is no such x, or several; the result is then the closest iterate.
     """
 
     forward: Field | ItkTransform
 
     def points(self, points_ras: FloatArray) -> FloatArray:
-        """Return the origins (n, 3) of mapped points."""
+        """Return the preimages (n, 3) of mapped points."""
         y = np.asarray(points_ras, dtype=np.float64)
         back = np.linalg.inv(self._linear[:3, :3]).T
         best = transformed(np.linalg.inv(self._linear), y)
@@ -138,7 +139,7 @@ class Inverted:
         return self.forward
 
     def on(self, grid: Geometry) -> DisplacementField:
-        """Return the mapping back as a field on a grid."""
+        """Return the inverse mapping as a field on a grid."""
         forward = self.forward
         if isinstance(forward, ItkTransform):  # one call of ITK's for each point takes too long
             around = forward.on(_doubled(grid))
@@ -162,19 +163,19 @@ Part = Linear | Field | ItkTransform | Inverted
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Parts in the order in which fixed points pass through them on their way to moving points."""
+    """Transforms in the order in which they are applied to map fixed points to moving points."""
 
     parts: tuple[Part, ...]
 
     def points(self, points_ras: ArrayLike) -> FloatArray:
-        """Return points (n, 3) in RAS mm through all parts."""
+        """Return points (n, 3) in RAS mm mapped by all parts."""
         moved: FloatArray = np.asarray(points_ras, dtype=np.float64).reshape(-1, 3)
         for part in self.parts:
             moved = part.points(moved)
         return moved
 
     def inverse(self) -> Chain:
-        """Return the way back."""
+        """Return the inverse."""
         return Chain(tuple(part.inverse() for part in reversed(self.parts)))
 
     @property
@@ -270,6 +271,6 @@ def fitted_linear(field: DisplacementField) -> FloatArray:
 
 
 def _doubled(grid: Geometry) -> Geometry:
-    """Return the grid with half its size more on each side."""
+    """Return the grid extended by half its size on each side."""
     margin: Any = tuple(max(2, n // 2) for n in grid.shape)
     return grid.padded(margin)

@@ -1,4 +1,4 @@
-"""Devices and memory: which there are, what a run took, and what to do when it is too much."""
+"""Devices and memory: what is available, what a run used, and how to recover when it runs out."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ GPUS = ("cuda", "mps", "xpu")  # in the order in which `auto` looks for them
 
 
 def device(wanted: str) -> str:
-    """Return the device to run on: `auto` takes a GPU where one does all that a run needs.
+    """Return the device to run on; `auto` picks a GPU if one supports all that a run needs.
 
     Raises:
-        RegRefineError: the wanted device is not there, or lacks what a run needs.
+        RegRefineError: the requested device is missing, or lacks what a run needs.
     """
     return choose_device(wanted)[0]
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
-    """Return the device to run on, and a sentence where `auto` leaves a GPU unused ("" else).
+    """Return the device to run on, and the reason if `auto` leaves a GPU unused (otherwise "").
 
     Raises:
-        RegRefineError: the wanted device is not there, or lacks what a run needs.
+        RegRefineError: the requested device is missing, or lacks what a run needs.
     """
     if wanted != "auto":
         _check_there(wanted)
@@ -74,7 +74,7 @@ def _check_there(wanted: str) -> None:
 
 @lru_cache(maxsize=8)
 def shortcoming(name: str) -> str:
-    """Return what a device cannot do of what every run needs, "" where it can do it all.
+    """Return the operations needed by every run that a device lacks, "" if none.
 
     Found by trying, forwards and backwards, on a few voxels: torch gained these operations on MPS
     one by one, and a build of torch may lack the kernels for an old GPU.
@@ -96,10 +96,10 @@ def shortcoming(name: str) -> str:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Have float32 products carry all their bits while the body runs, then as before.
+    """Compute float32 products in full precision while the body runs.
 
-    With TF32, which torch allows cuDNN's convolutions by default and a user may allow all
-    products, ten bits are left: too few for variances as differences of window sums.
+    TF32, which torch enables for cuDNN's convolutions by default and a user may enable for all
+    products, keeps ten bits: too few for variances computed as differences of window sums.
     """
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
@@ -112,7 +112,7 @@ def full_float32() -> Iterator[None]:
 
 
 def synchronise(name: str) -> None:
-    """Wait until a device has done all that was asked of it, as a clock should."""
+    """Wait until a device has finished all queued work, for correct timing."""
     if name != "cpu":
         _module(name).synchronize()
 
@@ -132,9 +132,10 @@ _caches: list[Callable[[], None]] = []
 
 
 def release(name: str) -> None:
-    """Free all memory of a device that nothing in use holds, such as after a failed attempt.
+    """Free all unused memory of a device, such as after a failed attempt.
 
-    To be called outside of `except`, where the traceback still holds the failed attempt's tensors.
+    Call it outside the `except` block, where the traceback still holds the failed attempt's
+    tensors.
     """
     for clear in _caches:
         clear()
@@ -150,10 +151,11 @@ def _module(name: str) -> Any:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory of freed tensors for the next ones (Linux with glibc).
+    """Let this process keep the memory of freed tensors for new ones (Linux with glibc).
 
-    By default glibc hands every large block back at once, and a third of a full-resolution step
-    goes into getting its pages again. For programs whose main work this is, never for a library.
+    By default glibc returns every large block to the system at once, and a third of the time of a
+    full-resolution step is spent on getting its pages again. For programs that mainly register
+    images, never for a library.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is not None:
@@ -163,21 +165,21 @@ def keep_freed_memory() -> None:
 
 
 def give_back() -> None:
-    """Hand freed memory back to the system (Linux with glibc), where a stage leaves much of it."""
+    """Return freed memory to the system (Linux with glibc), after a stage that frees much of it."""
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:
-    """Return a function of the C library, None where there is no such."""
+    """Return a function of the C library, None if there is none."""
     if not sys.platform.startswith("linux"):
         return None
     return getattr(ctypes.CDLL(None), name, None)
 
 
 def start_counting(name: str) -> None:
-    """Begin to count a GPU's peak memory anew."""
+    """Reset the count of a GPU's peak memory."""
     if hasattr(_module(name), "reset_peak_memory_stats"):
         _module(name).reset_peak_memory_stats(name)
 
@@ -185,7 +187,7 @@ def start_counting(name: str) -> None:
 def peak_mb(name: str) -> float:
     """Return the peak memory in MB: the GPU's since `start_counting`, else the process's so far.
 
-    MPS counts no peak; what its driver holds is the nearest to it.
+    MPS records no peak; the memory held by its driver is the closest substitute.
     """
     module = _module(name)
     if hasattr(module, "max_memory_allocated"):
@@ -201,10 +203,10 @@ def peak_mb(name: str) -> float:
 
 
 def free_bytes(name: str) -> int | None:
-    """Return the memory that a run can have on a device, None where the system does not say.
+    """Return the memory available to a run on a device, None if the system does not report it.
 
-    What this process's own cache holds and does not use counts as free. On a CPU the limits of
-    containers, shells and batch systems count.
+    Unused memory in this process's own cache counts as free. On a CPU the limits of containers,
+    shells and batch systems apply.
     """
     if name == "cpu":
         return limits.free_memory()
@@ -219,7 +221,7 @@ def free_bytes(name: str) -> int | None:
     return None
 
 
-# what CUDA, cuDNN, cuBLAS, Metal and the allocators of CPUs say besides raising their own class
+# messages by which CUDA, cuDNN, cuBLAS, Metal and CPU allocators report it in a general exception
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -17,12 +17,12 @@ Report = Callable[[Progress], None]
 
 
 def ignore(_: Progress) -> None:
-    """Take a report and do nothing with it."""
+    """Ignore a progress report."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Fixed and moving image on one grid, prepared: intensities in [0, 1], affine taken out.
+    """Fixed and moving image prepared on one grid: intensities in [0, 1], linear part removed.
 
     Every tensor is (1, 1, D, H, W) on one device. The moving image has been resampled through the
     linear part, so that only the displacement is left to find. Displacements are (1, 3, D, H, W) in
@@ -31,8 +31,9 @@ class Pair:
     Attributes:
         fixed, moving: float32 images.
         geometry: the working grid.
-        fixed_mask, moving_mask: 1 inside, 0 outside, or None for everywhere. Without a mask of the
-            user's, the moving one says where the moving image lies if that is not everywhere.
+        fixed_mask, moving_mask: 1 inside, 0 outside, or None for everywhere. Without a mask from
+            the user, moving_mask is the moving image's field of view, if that does not cover the
+            grid.
         fixed_labels, moving_labels: integer label maps for live metrics and label losses, or None.
         initial: the given start as a displacement, or None.
         fixed_points, moving_points: corresponding landmarks (n, 3) in voxels (k, j, i) of this
@@ -57,18 +58,18 @@ class Pair:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors live."""
+        """The device of the tensors."""
         return self.fixed.device
 
     def zero(self) -> Tensor:
-        """Return the displacement that moves nothing, (1, 3, D, H, W)."""
+        """Return the zero displacement, (1, 3, D, H, W)."""
         return torch.zeros((1, 3, *self.shape), device=self.device, dtype=self.fixed.dtype)
 
 
 def compared(pair: Pair, displacement: Tensor) -> Tensor | None:
-    """Return the weights (1, 1, D, H, W) of the voxels where both images count, None: everywhere.
+    """Return the weights (1, 1, D, H, W) of voxels within both images' masks; None: all are 1.
 
-    The moving image's mask is seen through `displacement`, the start, once for all.
+    The moving image's mask is warped by `displacement`, the start, once for the whole run.
     """
     masks = [] if pair.fixed_mask is None else [pair.fixed_mask]
     if pair.moving_mask is not None:
@@ -80,7 +81,7 @@ def compared(pair: Pair, displacement: Tensor) -> Tensor | None:
 class Refined:
     """The refined displacement (1, 3, D, H, W) in voxels and one record per step.
 
-    `remarks` are sentences that a reader of the result must know.
+    `remarks` are sentences that a reader of the result needs to know.
     """
 
     displacement: Tensor

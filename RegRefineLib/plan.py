@@ -1,6 +1,6 @@
-"""What a run will do, settled before its first stage: settings, weights, device, memory.
+"""The plan of a run, made before its first stage: settings, weights, device, memory.
 
-All that can be refused is refused here, before any stage has reported.
+Everything that can be rejected is rejected here, before any stage has reported.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SHARE = 0.7
 
 
 class Plan(NamedTuple):
-    """What was settled.
+    """The plan of a run.
 
     Attributes:
         job: every field filled, on a real device, on a working grid that fits into the memory.
         warnings: sentences about what was changed or looks wrong.
-        networks: the networks that the start and the refinement name, loaded, by "start" and
+        networks: the loaded networks of the start and the refinement, under the keys "start" and
             "refinement".
     """
 
@@ -55,15 +55,15 @@ class _Method(NamedTuple):
 
 
 def plan(fixed: Volume, moving: Volume, job: Job, extras: Extras) -> Plan:
-    """Return the job as it will be done, with warnings and the networks that it names.
+    """Return the job as it will run, with warnings and the networks that it names.
 
     Args:
         extras: labels and masks on the grids of their images (prepare.on_image_grids).
 
     Raises:
         RegRefineError: the images cannot be registered; a setting, network option or name is
-            unknown or out of its range; weights, a package or the device are missing; settings ask
-            for labels, landmarks or a transform that were not given.
+            unknown or out of its range; weights, a package or the device are missing; settings need
+            labels, landmarks or a transform that were not given.
     """
     chosen, job = job.intensity, resolve(job)
     kinds = {
@@ -71,7 +71,7 @@ def plan(fixed: Volume, moving: Volume, job: Job, extras: Extras) -> Plan:
         "refinement": registry.settings_class("refinement", job.refinement or "none"),
     }
     for kind, given in ((kinds["start"], job.start_settings), (kinds["refinement"], job.settings)):
-        read_settings(kind, given)  # cheap mistakes first, before anything is loaded
+        read_settings(kind, given)  # cheap checks first, before anything is loaded
     device, unused = choose_device(job.device)
     job = job.replaced(device=device)
     check_image(fixed, "fixed image")
@@ -122,7 +122,7 @@ def _method(
 
 
 def _check_position(fixed: Geometry, moving: Geometry, job: Job, extras: Extras) -> list[str]:
-    """Check the initial transform, or that the images meet where they lie without one."""
+    """Check the initial transform or, without one, that the images overlap in space."""
     kind, given = job.affine or "none", extras.initial
     if given is None:
         if job.start == "initial":
@@ -140,9 +140,9 @@ def _check_position(fixed: Geometry, moving: Geometry, job: Job, extras: Extras)
 def _as_trained(
     job: Job, chosen: str | None, images: tuple[Volume, Volume], methods: list[_Method]
 ) -> tuple[Job, list[str]]:
-    """Return the job with the intensities that its network was trained with, where known.
+    """Return the job with the intensity range that its network was trained with, if known.
 
-    Those that the user chose stay; where they are others, that is a warning.
+    A range that the user chose is kept; if it differs, there is a warning.
     """
     doubts: list[str] = []
     for method in methods:
@@ -166,11 +166,11 @@ def _share_a_label(extras: Extras) -> bool:
 
 
 def fit_into_memory(job: Job, fixed: Geometry) -> tuple[Job, str]:
-    """Return the job on the finest working grid that fits into the free memory, and why.
+    """Return the job on the finest working grid that fits into the free memory, and the reason.
 
-    The sentence is empty where the job stays as it is: it fits, it names its own working spacing,
-    or what it needs or what is free is not known. On a CPU this is the only check there is: a
-    system that runs out of memory ends the process.
+    The reason is empty if the job is unchanged: because it fits, because it sets its own working
+    spacing, or because the needed or the free memory is not known. On a CPU this is the only
+    safeguard: a system that runs out of memory kills the process.
     """
     needed, free = bytes_per_voxel(job), free_bytes(job.device)
     if job.working_spacing_mm or needed is None or free is None:
@@ -189,9 +189,9 @@ def fit_into_memory(job: Job, fixed: Geometry) -> tuple[Job, str]:
 
 
 def smaller_job(job: Job, asked: Job, fixed: Geometry, error: Exception) -> tuple[Job, str]:
-    """Return the job to try after memory ran out, and the sentence that says what changed.
+    """Return the job to try after memory ran out, and a sentence on what changed.
 
-    Half the working resolution first, then the CPU at the resolution of the job that was `asked`.
+    Half the working resolution first, then the CPU at the resolution originally `asked` for.
 
     Raises:
         Exception: `error` itself, where it is not about memory.

@@ -1,9 +1,9 @@
 """Single slices, registered in their plane.
 
-A slice becomes a stack of copies of itself, so that nothing changes across it and everything that
-works on volumes works on it; of the result the middle slice is kept, and of every displacement what
-lies in the plane. Where the two slices lie at different depths the whole stack is moved, which is
-part of the mapping.
+A slice is replicated into a stack, so that nothing changes across it and everything that works on
+volumes can be applied. The result keeps the middle slice, and the in-plane component of every
+displacement. If the two slices lie at different depths, the whole stack is shifted, and the shift
+is part of the mapping.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def register_slices(
     """Return the result for two single slices on the fixed slice's grid.
 
     Args:
-        register: registration.register, which does the work on the stacks.
+        register: registration.register, called on the stacks.
 
     Raises:
         RegRefineError: only one of the two is a slice; the planes are at an angle; as `register`.
@@ -108,7 +108,7 @@ class _Plane:
         return _stack(moved, self.moving_axis, self.normal * self.thickness)
 
     def in_plane(self, vectors: FloatArray) -> FloatArray:
-        """Return what of vectors (..., 3) lies in the plane."""
+        """Return the in-plane component of vectors (..., 3)."""
         normal = self.normal.astype(vectors.dtype)
         flat: FloatArray = vectors - (vectors @ normal)[..., None] * normal
         return flat
@@ -135,7 +135,7 @@ def _stack(volume: Volume, axis: int, step: FloatArray) -> Volume:
 
 
 def _stacked_extras(extras: Extras, plane: _Plane) -> Extras:
-    """Return what comes with the slices for the stacks."""
+    """Return the slices' labels, masks and other extras for the stacks."""
 
     def on(volume: Volume | None, stack: Callable[[Volume], Volume], name: str) -> Volume | None:
         if volume is None:
@@ -169,7 +169,7 @@ def _stacked_extras(extras: Extras, plane: _Plane) -> Extras:
 
 
 def _cut(found: Result, plane: _Plane, offset: FloatArray) -> Result:
-    """Return a stack's result on the slices."""
+    """Return the result of the stacks reduced to the slices."""
     shift = offset[:3, 3].astype(np.float32)
 
     def field(whole: DisplacementField, grid: Geometry, axis: int, sign: float) -> Any:
@@ -209,7 +209,7 @@ def _cut(found: Result, plane: _Plane, offset: FloatArray) -> Result:
 
 
 def _flattened(linear: FloatArray, plane: _Plane) -> FloatArray:
-    """Return the 3x3 that does in the plane what another does, and nothing across it."""
+    """Return a 3x3 restricted to the plane: it changes nothing across it."""
     across = np.outer(plane.normal, plane.normal)
     within = np.eye(3) - across
     flat: FloatArray = within @ linear @ within + across

@@ -26,7 +26,7 @@ from .resample import antialiased, coarser, covered, field_on, resample, resampl
 
 # beyond this a matrix is taken for singular
 LARGEST_CONDITION = 1e8
-# labels up to here stay as they are
+# labels up to this value are left unchanged
 _LARGEST_LABEL = 4095
 
 
@@ -46,7 +46,7 @@ def working_grid(fixed: Geometry, spacing_mm: float) -> Geometry:
 
 
 def check_matrix(matrix: ArrayLike) -> FloatArray:
-    """Return the 4x4, checked to be one that can be inverted.
+    """Return the 4x4 after checking that it is invertible.
 
     Raises:
         RegRefineError: another shape, not finite, or singular.
@@ -63,7 +63,7 @@ def check_matrix(matrix: ArrayLike) -> FloatArray:
 
 
 def check_overlap(fixed: Geometry, moving: Geometry, matrix: FloatArray) -> None:
-    """Raise RegRefineError where the volumes, one moved by `matrix`, do not meet in space."""
+    """Raise RegRefineError if the volumes, one moved by `matrix`, do not overlap in space."""
     moved = Geometry(moving.shape, np.linalg.inv(matrix) @ moving.affine)
     if fixed.overlap(moved) + moved.overlap(fixed) == 0.0:
         raise RegRefineError(
@@ -105,7 +105,7 @@ def make_pair(fixed: Volume, moving: Volume, matrix: FloatArray, job: Job, extra
         return tensor.float()
 
     def field_of_view() -> Tensor | None:
-        """Where the moving image lies, None if everywhere: its rim is no edge of the anatomy."""
+        """The moving image's field of view, None if it is all: its border is no anatomical edge."""
         inside = covered(moving.geometry, grid, matrix)
         if inside is None or not inside.array.any():
             return None
@@ -157,10 +157,10 @@ def on_image_grids(extras: Extras, fixed: Volume, moving: Volume) -> tuple[Extra
 
 
 def numbered(fixed: Volume | None, moving: Volume | None) -> tuple[Volume | None, Volume | None]:
-    """Return label maps whose numbers are small, the same label under the same one in both.
+    """Return the label maps renumbered to small values, consistently between them.
 
-    Ids of atlases (614454277) are too large for tables by label and not exact in float32; they are
-    counted from 1 here, where the pair is made. Metrics and files have them as they were.
+    Atlas ids such as 614454277 are too large for lookup tables and not exact in float32, so the
+    pair has labels counted from 1 instead. Metrics and files keep the original ids.
     """
     maps = [volume for volume in (fixed, moving) if volume is not None]
     largest = max((int(volume.array.max(initial=0)) for volume in maps), default=0)
@@ -173,7 +173,7 @@ def numbered(fixed: Volume | None, moving: Volume | None) -> tuple[Volume | None
         if volume is None:
             return None
         place = np.minimum(np.searchsorted(known, volume.array), len(known) - 1)
-        ranks = np.where(known[place] == volume.array, place, 0)  # a negative one is none
+        ranks = np.where(known[place] == volume.array, place, 0)  # negative values are not labels
         return Volume(ranks.astype(np.int32), volume.geometry)
 
     return ranked(fixed), ranked(moving)

@@ -21,10 +21,10 @@ class Preset(NamedTuple):
 
 
 _REG_TTR = {"affine": "none", "start": "none", "refinement": "reg-ttr", "intensity": "minmax"}
-# information -1: the pair decides whether its images are of one kind
+# information -1: determined from the pair, by whether its images are of one kind
 _AUTO = {"information": -1.0}
 _STEPS = {"levels": "4:40 2:40 1:10", "small_steps": 40, **_AUTO}
-# Hounsfield units mean the same in both scans: nothing is to be learnt about intensities
+# Hounsfield units mean the same in both scans: the relation of the intensities is known
 _CT_STEPS = {**_STEPS, "information": 0.0}
 _PYRAMID = {"affine": "affine", "start": "none", "refinement": "pyramid", "intensity": "minmax"}
 
@@ -34,11 +34,11 @@ PRESETS: dict[str, Preset] = {
         {**_PYRAMID, "settings": _STEPS},
     ),
     "fast": Preset(
-        "the same with fewer steps, in half of the time",
+        "default with fewer steps, in half the time",
         {**_PYRAMID, "settings": {"levels": "4:40 2:25 1:3", "small_steps": 20, **_AUTO}},
     ),
     "accurate": Preset(
-        "the same with more steps, in twice the time",
+        "default with more steps, in twice the time",
         {**_PYRAMID, "settings": {"levels": "4:60 2:60 1:30", "small_steps": 60, **_AUTO}},
     ),
     "ct": Preset(
@@ -57,8 +57,8 @@ PRESETS: dict[str, Preset] = {
         "two kinds of image (T1 and T2, CT and MR): mutual information leads, not correlation",
         {
             **_PYRAMID,
-            # a share of correlation, however small, aligns what does not belong together (a spine's
-            # T1 and T2: cord overlap .60 for .93)
+            # any weight on correlation, however small, aligns structures that do not correspond (T1
+            # and T2 of a spine: overlap of the cord .60 instead of .93)
             "settings": {
                 "levels": "4:40 2:40 1:5",
                 "small_steps": 40,
@@ -107,7 +107,7 @@ FORMER_NAMES = {
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of that name, or of that former name.
+    """Return the preset that has, or formerly had, that name.
 
     Raises:
         RegRefineError: there is none; the message offers the nearest ones.

@@ -41,7 +41,7 @@ class Bar:
         self._bar.set_postfix(shown, refresh=False)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None

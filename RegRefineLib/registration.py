@@ -66,7 +66,7 @@ def register(
 
 
 def _within_memory(run: _Run, planned: Plan, matrix: FloatArray, extras: Extras) -> Result:
-    """Return the result of the job, or of the first smaller one that the memory suffices for."""
+    """Return the result of the job, or of the first smaller one that fits into memory."""
     asked = planned.job
     while True:
         try:
@@ -95,7 +95,7 @@ class _Run:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a stage's, until the device has done all of it."""
+        """Add the block's run time to that of a stage, including work queued on the device."""
         started = time.perf_counter()
         try:
             yield
@@ -106,7 +106,7 @@ class _Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and announce it; the monitor remembers a stop that the callback answers."""
+        """Time and announce a stage; the monitor remembers if the callback asks to stop."""
         with self.timed(name):
             with suppress(Stopped):
                 self.monitor(Progress(name))
@@ -171,8 +171,8 @@ class _Run:
     def _finished(self, refined: Refined, finish: Finish, job: Job) -> Result:
         """Return the result, made on the CPU where the device has no memory left for it.
 
-        It is made on the whole fixed grid, whatever the working grid was, so that a smaller job
-        would change nothing.
+        The result is computed on the whole fixed grid, whatever the working grid was, so a smaller
+        job would not help.
 
         Raises:
             RegRefineError: the CPU's memory is not enough either.
@@ -197,13 +197,13 @@ class _Run:
             ) from error
 
     def _images(self, job: Job) -> tuple[Volume, Volume]:
-        """Return the scaled images; anew after a first try ran out of memory and dropped them."""
+        """Return the scaled images, recomputed if a failed attempt has dropped them."""
         if self._scaled is None:
             self.prepare(job)
         return self._scaled  # type: ignore[return-value]
 
     def _refined(self, planned: Plan, matrix: FloatArray, extras: Extras) -> Refined:
-        """Return the refined displacement; of the working grid nothing else is kept."""
+        """Return the refined displacement; nothing else on the working grid is kept."""
         with self.stage("prepare"):
             images, self._scaled = self._images(planned.job), None
             pair = make_pair(*images, matrix, planned.job, extras)
@@ -244,7 +244,7 @@ class _Run:
 
 
 def _guided(job: Job) -> bool:
-    """Return whether labels or landmarks outweigh the images, so that those are no judges."""
+    """Return whether labels or landmarks outweigh the images, which then are no criterion."""
     kind = registry.settings_class("refinement", job.refinement or "none")
     settings = read_settings(kind, job.settings)
     return any(getattr(settings, name, 0) > 0 for name in ("labels", "landmarks"))

@@ -1,4 +1,4 @@
-"""The tables of names: each row says where a thing lives and, in one line, what it is.
+"""The registry: each row gives the location of a component and a one-line description.
 
 To add a loss, a network, a start or a refinement: write its file, add its row here. Rows are
 strings that are resolved on use, so this file needs the standard library alone.
@@ -15,7 +15,7 @@ from .settings import Settings
 
 
 class Row(NamedTuple):
-    """Where a thing lives and its line of help; a start or refinement names its settings class too.
+    """A component's location and line of help; starts and refinements also name a settings class.
 
     Places are "module:name", relative to RegRefineLib; settings classes load without torch.
     """
@@ -61,7 +61,7 @@ NETWORKS: dict[str, Row] = {
     "fouriernet-plus": Row("networks.fouriernet:FourierNetPlus", "band-limited images as well"),
     "rdp": Row("networks.rdp:RDP", "recursive deformable pyramid"),
     "lapwarp": Row("networks.lapwarp:LapWarp", "feature-warping pyramid for short-axis stacks"),
-    "memwarp": Row("networks.memwarp:MemWarp", "LapWarp with a memory of tissues, which may slide"),
+    "memwarp": Row("networks.memwarp:MemWarp", "LapWarp with a memory of tissues; allows sliding"),
     "corrmlp": Row("networks.corrmlp:CorrMLP", "correlation and MLPs in windows, coarse to fine"),
     "unigradicon": Row(
         "networks.unigradicon:UniGradICON", "four U-Nets for any anatomy (also multiGradICON)"
@@ -70,10 +70,14 @@ NETWORKS: dict[str, Row] = {
     "dmr": Row("networks.dmr:DMR", "displacement attention, refined over four levels"),
     "prplusplus": Row("networks.prplusplus:PRPlusPlus", "dual pyramid, correlation (SMILE lab)"),
     "prplusplus-official": Row(
-        "networks.prplusplus_official:PRPlusPlusOfficial", "the same as its authors published it"
+        "networks.prplusplus_official:PRPlusPlusOfficial", "PR++ as its authors published it"
     ),
-    "firework-vm": Row("networks.firework:FiReworkVM", "VoxelMorph that mends its own last field"),
-    "firework-tm": Row("networks.firework:FiReworkTM", "TransMorph that mends its own last field"),
+    "firework-vm": Row(
+        "networks.firework:FiReworkVM", "VoxelMorph that corrects its own last field"
+    ),
+    "firework-tm": Row(
+        "networks.firework:FiReworkTM", "TransMorph that corrects its own last field"
+    ),
 }
 
 # refine(pair, start, settings, report) -> Refined (see pair.py)
@@ -96,12 +100,12 @@ REFINEMENTS: dict[str, Row] = {
     ),
     "firework": Row(
         "refine.firework:refine",
-        "a FiRework network goes on from any start",
+        "a FiRework network, continuing from any start",
         "refine.settings:FiRework",
     ),
     "network-io": Row(
         "refine.network_io:refine",
-        "train a copy of the network for this pair",
+        "fine-tune a copy of the network on this pair",
         "refine.settings:NetworkIO",
     ),
 }
@@ -126,9 +130,9 @@ SIMILARITIES: dict[str, Row] = {
 
 # loss(displacement, mask=None) -> scalar tensor
 REGULARISERS: dict[str, Row] = {
-    "gradient-l1": Row("losses.smoothness:gradient_l1", "mean absolute gradient: may have edges"),
+    "gradient-l1": Row("losses.smoothness:gradient_l1", "mean absolute gradient: allows edges"),
     "gradient-l2": Row("losses.smoothness:gradient_l2", "mean squared gradient (diffusion)"),
-    "bending": Row("losses.bending:bending_energy", "mean squared curvature: affine costs nothing"),
+    "bending": Row("losses.bending:bending_energy", "mean squared curvature: affine maps are free"),
     "folding": Row("losses.jacobian:folding_penalty", "Jacobian determinants below 0.05"),
 }
 

@@ -1,6 +1,6 @@
-"""Volumes onto other grids: through a mapping, smoothed before they are downsampled out.
+"""Resampling volumes to other grids: through a mapping, smoothed before they are downsampled.
 
-The work is SimpleITK's, which is fast and uses all cores; fields are applied in float32.
+SimpleITK does the work, fast and on all cores; fields are applied in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INTERPOLATIONS = {
 }
 Mapping = DisplacementField | FloatArray | None
 
-# a voxel is taken for a Gaussian whose full width at half maximum is its edge
+# a voxel is modelled as a Gaussian whose full width at half maximum is its edge length
 _SIGMA_PER_EDGE = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
 
 
@@ -38,18 +38,18 @@ def resample(
     Args:
         mapping: None for the identity, a 4x4 (target RAS mm -> source RAS mm), or a field that
             holds the whole mapping x -> x + u(x). The field may lie on another grid than `target`;
-            beyond its own it goes on as `DisplacementField` says.
+            beyond its own it is extrapolated as `DisplacementField` describes.
         interpolation: linear, nearest, bspline (cubic) or sinc (Lanczos window, five voxels wide);
             the last two may overshoot the source's range.
         outside: the value of points more than half a voxel outside the source's voxel centres.
             None: the source's lowest value (air in a CT), and with nearest 0 (no label).
 
     Returns:
-        With nearest the source's own pixel type and only values of the source (and `outside`), so
-        that one call serves any number of labels; otherwise float32 (float64 of float64).
+        With nearest, the source's own pixel type and only values of the source (and `outside`), so
+        that one call serves any number of labels; otherwise float32 (float64 for a float64 source).
 
     Raises:
-        ValueError: unknown interpolation; a mapping that is neither of the three.
+        ValueError: unknown interpolation; a mapping that is none of the three.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
@@ -62,7 +62,7 @@ def resample(
     image, mode = to_image(source), INTERPOLATIONS[interpolation]
     if isinstance(mapping, DisplacementField):
         if mapping.linear is not None and not _within(target, mapping.geometry):
-            mapping = field_on(mapping, target)  # ITK goes on with the border alone
+            mapping = field_on(mapping, target)  # ITK extrapolates with the border value alone
         moved = _through_field(image, target, mapping, mode, outside)
     else:
         moved = _through_affine(image, target, mapping, mode, outside)
@@ -75,7 +75,7 @@ def resample_labels(
 ) -> Volume:
     """Return a label map on the grid `target` by nearest neighbour, whatever its numbers are.
 
-    They are numbered 0, 1, ... on the way, since floating-point numbers do not hold large ids.
+    Labels are renumbered 0, 1, ... internally, since floating-point numbers cannot hold large ids.
     """
     values, places = np.unique(source.array, return_inverse=True)
     known = np.union1d(values, np.array([outside], dtype=values.dtype))
@@ -86,7 +86,7 @@ def resample_labels(
 
 
 def as_type(volume: Volume, kind: np.dtype[Any]) -> Volume:
-    """Return the volume in another pixel type: rounded and clipped to what an integer holds."""
+    """Return the volume in another pixel type: rounded and clipped to an integer type's range."""
     if kind.kind not in "iu" or volume.array.dtype == kind:
         return Volume(volume.array.astype(kind, copy=False), volume.geometry)
     limits = np.iinfo(kind)
@@ -95,7 +95,7 @@ def as_type(volume: Volume, kind: np.dtype[Any]) -> Volume:
 
 
 def covered(moving: Geometry, grid: Geometry, mapping: Mapping = None) -> Volume | None:
-    """Return 1 where the moving image lies on `grid` and 0 elsewhere; None where it covers it all.
+    """Return the moving image's field of view on `grid` (1 inside, 0 outside); None if it is all.
 
     The image ends half a voxel beyond its outermost voxel centres, as in `resample`.
 
@@ -112,7 +112,7 @@ def field_on(
 ) -> DisplacementField:
     """Return the field's vectors, linearly interpolated, at the voxels of `grid`.
 
-    Beyond the field's own grid it goes on as `DisplacementField` says.
+    Beyond the field's own grid it is extrapolated as `DisplacementField` describes.
 
     Args:
         matrix: 4x4, RAS mm -> RAS mm: the vector of a voxel x of `grid` is the field's at matrix x.
@@ -156,12 +156,12 @@ def smoothed(volume: Volume, sigma_mm: float) -> Volume:
 
 
 def antialiased(source: Volume, target: Geometry, matrix: FloatArray | None = None) -> Volume:
-    """Return `source` (float32, own grid) smoothed as much as sampling it on `target` asks for.
+    """Return `source` (float32, own grid) smoothed as needed to sample it on `target`.
 
-    Voxels of both grids are taken for Gaussians as wide at half height as their edges, and the
-    source is smoothed by what is missing between the two (Cardoso et al., "Scale factor point
-    spread function matching", MICCAI 2015), along each source axis by itself. Nothing is smoothed
-    along axes on which the target is as fine as the source.
+    Voxels of both grids are modelled as Gaussians whose full width at half maximum is the edge
+    length, and the source is smoothed by the difference between the two (Cardoso et al., "Scale
+    factor point spread function matching", MICCAI 2015), along each source axis separately. Axes
+    along which the target is as fine as the source are not smoothed.
 
     Args:
         matrix: 4x4, target RAS mm -> source RAS mm, when the target is sampled through one.
@@ -176,17 +176,17 @@ def antialiased(source: Volume, target: Geometry, matrix: FloatArray | None = No
 def downsampled(volume: Volume, spacing_mm: float, least: int = 1) -> Volume:
     """Return the volume (float32) on voxels of about `spacing_mm`, in the same block of space.
 
-    Axes already that coarse keep their voxels; what is downsampled out is smoothed before.
+    Axes already that coarse keep their voxels; the others are smoothed before downsampling.
     """
     grid = coarser(volume.geometry, spacing_mm, least)
     return resample(antialiased(volume, grid), grid)
 
 
 def coarser(geometry: Geometry, spacing_mm: float, least: int = 1) -> Geometry:
-    """Return the grid of voxels of about `spacing_mm` that fills the same block of space.
+    """Return the grid of voxels of about `spacing_mm` that covers the same extent.
 
-    Axes that are coarser than that already keep their voxels: nothing is ever refined. `least`
-    voxels are left along an axis where there are so many.
+    Axes that are already coarser keep their voxels: nothing is ever upsampled. An axis with at
+    least `least` voxels keeps that many.
     """
     edges = geometry.spacing[::-1]
     sizes = (

@@ -37,7 +37,7 @@ def setting(
         default: its type (bool, int, float or str) is the setting's.
         low, high: the range of a number, both ends included.
         above: what a number must be larger than.
-        choices: the values of a text, where not every text will do.
+        choices: the allowed values of a text, if not every text is allowed.
     """
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices}
     return field(default=default, metadata=metadata)
@@ -71,12 +71,12 @@ class Setting(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What a run's settings must fit besides their ranges.
+    """The conditions of a run that settings must suit, besides their ranges.
 
     Attributes:
         shape: sizes (k, j, i) of the working grid in voxels.
         labels, landmarks: whether both segmentations, both sets of landmarks are given.
-        common_labels: whether both segmentations share a label; it takes a moment to find out.
+        common_labels: whether both segmentations share a label, which takes a moment to compute.
     """
 
     shape: tuple[int, int, int]
@@ -117,7 +117,7 @@ class NamedNetwork(Settings):
     Every further name is an option of the network's constructor, lists written as JSON.
     """
 
-    # whether the network must be one that goes on from a given field
+    # whether the network must be able to continue from a given field
     takes_field: ClassVar[bool] = False
 
     weights: str = setting(
@@ -126,7 +126,7 @@ class NamedNetwork(Settings):
     network: str = setting(
         "", "the weights' network (`regrefine list networks`), where the file does not say it"
     )
-    like: str = setting("", "a model with whose preprocessing the weights of a file were trained")
+    like: str = setting("", "a model whose preprocessing the weights of a file were trained with")
 
 
 def described(kind: type[Any]) -> list[Setting]:

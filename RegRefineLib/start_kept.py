@@ -1,4 +1,4 @@
-"""A given initial transform is kept where what came after it is worse."""
+"""Keep the given initial transform if the refinement made the result worse."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .losses.mutual_information import normalised_mutual_information
 from .ops.warp import warp
 from .pair import Pair, Refined, compared
 
-# changes of a loss below this count as none
+# smaller changes of a loss are ignored
 TOLERANCE = 1e-4
 
 
 @torch.no_grad()
 def better_of(pair: Pair, start: Tensor, refined: Refined) -> Refined:
-    """Return the refined displacement, or the start where the refined one is worse.
+    """Return the refined displacement, or the start if the refined one is worse.
 
-    It is worse where the images are less alike both by normalised mutual information and by their
-    squared correlation, on the working grid: two measures, so that a refinement by either or by a
-    third one is not undone for the sake of one of them.
+    It counts as worse if both the normalised mutual information and the squared correlation of the
+    images have dropped on the working grid. Both are required, so that a refinement driven by one
+    of them, or by a third similarity, is not undone because one of them dropped.
 
     Args:
         start: displacement (1, 3, D, H, W) in voxels of the pair's grid.
@@ -38,7 +38,7 @@ def better_of(pair: Pair, start: Tensor, refined: Refined) -> Refined:
 
 
 def _losses(pair: Pair, displacement: Tensor) -> tuple[float, float]:
-    """Return two measures of how unlike the images are; smaller is better."""
+    """Return two measures of dissimilarity of the images; smaller is better."""
     moved = warp(pair.moving, displacement, padding="border")
     mask = compared(pair, displacement)
     information = normalised_mutual_information(pair.fixed, moved, mask)

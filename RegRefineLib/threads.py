@@ -1,9 +1,9 @@
 """Threads: how many a run uses, and how they wait for each other. For programs, not for a library.
 
-torch's threads on a CPU (OpenMP) spin between two kernels by default, which on a machine with other
-work takes the processor from the very thread that they wait for: two threads were ten times slower
-than one. `prepare` has them sleep instead; it must run before torch is loaded, since the OpenMP
-library reads the variable once, when it is loaded.
+By default torch's CPU threads (OpenMP) spin while they wait between two kernels. On a machine with
+other work this takes the processor away from the very thread that they wait for: two threads were
+ten times slower than one. `prepare` makes them sleep instead. It must run before torch is loaded,
+since the OpenMP library reads the variable once, when it is loaded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .limits import processors
 
 # OMP_: GNU's and LLVM's libraries; KMP_: LLVM's and Intel's, milliseconds to spin before sleeping
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-# below so many voxels of the working grid for each thread, starting threads costs what they save
+# with fewer voxels of the working grid per thread, starting a thread costs as much as it saves
 VOXELS_PER_THREAD = 32**3
 
 
 def prepare() -> None:
-    """Set how threads wait, where the user has not; before torch is loaded, in programs alone."""
+    """Set how threads wait, unless the user has; for programs only, before torch is loaded."""
     for name, value in _WAITING.items():
         os.environ.setdefault(name, value)
 
@@ -30,8 +30,8 @@ def use(count: int | None = None, voxels: int | None = None) -> int:
     """Set the number of threads of torch and of ITK, and return it.
 
     Args:
-        count: as many; None: what this process may use (`limits.processors`).
-        voxels: of the working grid; small ones get fewer threads unless `count` is given.
+        count: the number; None: what this process may use (`limits.processors`).
+        voxels: of the working grid; a small grid gets fewer threads unless `count` is given.
 
     Raises:
         RegRefineError: the count is not 1 or more.
@@ -51,7 +51,7 @@ def use(count: int | None = None, voxels: int | None = None) -> int:
 
 
 def fitting(allowed: int, voxels: int | None) -> int:
-    """Return how many of the allowed threads a grid of so many voxels keeps busy."""
+    """Return how many of the allowed threads a grid with that many voxels keeps busy."""
     if voxels is None:
         return allowed
     return max(1, min(allowed, voxels // VOXELS_PER_THREAD))

@@ -1,8 +1,8 @@
-"""How long a run takes: seconds by voxels and steps, measured on one core of a server's CPU.
+"""Run time model: seconds by voxels and steps, measured on one core of a server CPU.
 
 Measured with register() on cubes of 40, 64 and 96 voxels with labels, torch 2.13: with more cores a
-run is quicker than said, and on a GPU nothing is known. Without torch; what was not measured is not
-here.
+run is faster than estimated, and for GPUs there is no estimate. Does not import torch;
+configurations that were not measured are left out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ STEP_S = {
     "reg-ttr": (0.0, 0.6),
     "convexadam-adam": (0.05, 0.2),
 }
-# a step that compares by these takes so many times as long as by local correlation
+# time of a step with these similarities, relative to local correlation
 SIMILARITY_FACTOR = {"mind": 2.5}
 FINISH_S = (0.1, 0.7)  # with a few structures; 138 of a brain took 3.3 s for each million voxels
 
 
 def seconds(job: Job, fixed_voxels: int, working_voxels: int) -> float | None:
-    """Return the seconds that a run takes on one core; None where nothing is known.
+    """Return the seconds that a run takes on one core; None if not known.
 
     Args:
         job: resolved (presets.resolve).
@@ -46,7 +46,7 @@ def seconds(job: Job, fixed_voxels: int, working_voxels: int) -> float | None:
 
 
 def effort(job: Job) -> tuple[int, float]:
-    """Return the steps of a job, and how many steps at full resolution they are worth."""
+    """Return the number of steps of a job, and the equivalent number at full resolution."""
     kind = settings_class("refinement", job.refinement or "none")
     settings = read_settings(kind, job.settings)
     if isinstance(settings, Pyramid):

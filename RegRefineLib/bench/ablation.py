@@ -1,6 +1,7 @@
 """Results of the default without one ingredient at a time, as one table in Markdown.
 
-Differences, folds and ratios are of the pairs that the variant did, against the default on these.
+Differences, folds and ratios are over the pairs that the variant completed, against the default on
+the same pairs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ def table(records: Iterable[Record], names: Sequence[str]) -> str:
     """Return a row per variant of `names`, with the mean Dice of every set.
 
     In brackets the points of Dice more or less than the default; `difference` is their mean over
-    the sets that the variant did, where there are several. CPU seconds are means, their ratio the
-    median over pairs.
+    the sets that the variant completed, if there are several. CPU seconds are means, their ratio
+    the median over pairs.
     """
     runs: dict[str, dict[str, Record]] = {name: {} for name in (BASE, *names)}
     sets: dict[str, None] = {}

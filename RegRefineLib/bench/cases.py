@@ -63,7 +63,7 @@ _AXES = {
 
 
 def cases_file(given: str | None) -> Path:
-    """Return the JSON of cases: the given one, else the one of this package."""
+    """Return the JSON of cases: the given one, or else the one in this package."""
     return Path(given) if given else Path(__file__).resolve().parent / "cases.json"
 
 
@@ -74,7 +74,7 @@ class Case:
     Attributes:
         fixed, moving, ...: paths, with :KEY for an array of an archive.
         labels: the ids that are judged; None: all.
-        affine: the alignment that comes first (job.AFFINES).
+        affine: the initial alignment (job.AFFINES).
         spacing: mm (i,j,k) in place of the header's; then directions are dropped as well.
         orientation: letters of the directions of i, j, k (of R L A P S I) of what has no header.
     """

@@ -1,7 +1,7 @@
-"""Labelled cohorts as they lie in a folder: their published splits, pairs and preprocessing.
+"""Labelled cohorts in a folder: their published splits, pairs and preprocessing.
 
-A cohort is a row of COHORTS. The two of brains are FiRework's (arXiv 2410.09595; sizes, labels and
-order of pairs are its laboratory's), AbdomenCTCT and ACDC those of Reg-TTR (arXiv 2601.19114).
+A cohort is a row of COHORTS. The two brain cohorts are FiRework's (arXiv 2410.09595; sizes, labels
+and order of pairs are its laboratory's), AbdomenCTCT and ACDC those of Reg-TTR (arXiv 2601.19114).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
 class Subject(NamedTuple):
-    """A scan and its label map; scans of one `person` are paired where a cohort pairs within."""
+    """A scan and its label map; a cohort that pairs within subjects pairs scans of one `person`."""
 
     image: str
     labels: str
@@ -51,11 +51,11 @@ class Cohort:
     Attributes:
         help: a line.
         subjects: folder -> its scans, in the published order.
-        within: pair the scans of a person, else all of a split.
+        within: pair the scans of each person; False: pair all scans of a split.
         labels: the values that are judged, which become 1, 2, ...; () keeps all as they are.
         intensity: the range that becomes 0..1 (job.INTENSITIES).
-        crop: sizes of the middle block of 1 mm voxels that is kept, (S, A, R); None: all.
-        halved: bring the voxels to twice their size, as Reg-TTR's program does.
+        crop: sizes of the central block of 1 mm voxels to keep, (S, A, R); None: all.
+        halved: downsample to voxels of twice the size, as Reg-TTR's program does.
     """
 
     help: str
@@ -71,7 +71,7 @@ def pairs(name: str, root: str | Path) -> list[Pair]:
     """Return the ordered pairs of every split; moving is the first of a permutation.
 
     Raises:
-        RegRefineError: no such cohort, or the folder does not hold it.
+        RegRefineError: no such cohort, or the folder does not contain it.
     """
     cohort, found = _cohort(name), subjects(name, root)
     made = []
@@ -123,7 +123,7 @@ def _renumbered(array: np.ndarray, kept: Sequence[int]) -> np.ndarray:
 
 
 def _halved(volume: Volume, order: int) -> Volume:
-    """Return the volume on half as many voxels per axis by a spline of that order."""
+    """Return the volume with half as many voxels per axis, by a spline of that order."""
     array = ndimage.zoom(volume.array, 0.5, order=order)
     return Volume(array, volume.geometry.resized(array.shape))
 

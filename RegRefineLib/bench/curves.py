@@ -1,7 +1,8 @@
-"""A picture of budgets: Dice and folds over CPU seconds, a line per tool, two panels per set.
+"""A plot of accuracy against run time: Dice and folds over CPU seconds, one line per tool.
 
 A point is a tool's row or a variant of it: the mean Dice and folds of its pairs over the median CPU
-seconds of the whole process. It is hollow where the tool did fewer pairs than others did.
+seconds of the whole process. It is hollow if the tool completed fewer pairs than others. Each set
+has two panels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The peers' environments: where they are, and how one is made when somebody asks for it."""
+"""The peers' Python environments: where they are, and how one is made on request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VARIABLE = "REGREFINE_PEERS"
 
 
 def folder(given: str | None = None) -> Path:
-    """Return the folder of environments: given, of REGREFINE_PEERS, or of the user's cache."""
+    """Return the folder of environments: the given one, REGREFINE_PEERS, or in the user's cache."""
     named = given or os.environ.get(VARIABLE)
     return Path(named) if named else Path.home() / ".cache" / "regrefine" / "peers"
 
 
 def python_of(tool: Tool, environments: Path) -> Path | None:
-    """Return the Python that runs the tool, or None where its environment is not there."""
+    """Return the Python that runs the tool, or None if its environment does not exist."""
     if tool.environment == OWN:
         return Path(sys.executable)
     parts = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")

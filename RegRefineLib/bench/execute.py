@@ -1,4 +1,4 @@
-"""One tool on one pair, in a process of its own, and what came of it."""
+"""One tool on one pair, run in a process of its own, and its result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def execute(
 def _measured(
     tool: Tool, python: Path, task: Task, limit_s: float
 ) -> tuple[dict[str, Any], str | None]:
-    """Return what the process took with what it reported, and why it failed, if it did."""
+    """Return the time and memory that the process used, its report, and the reason if it failed."""
     place = Path(task.folder)
     words = place / "task.json"
     words.write_text(json.dumps(asdict(task)), encoding="utf-8")

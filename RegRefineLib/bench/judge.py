@@ -1,7 +1,7 @@
 """One judge for all tools: metrics of a displacement on the fixed grid.
 
-Labels are moved once, by nearest neighbour, from the moving map as it came through the affine
-part and the tool's displacement together. Folds and roughness are of the displacement alone.
+Labels are resampled once, by nearest neighbour, from the original moving map through the composed
+affine part and displacement. Folds and roughness are those of the displacement alone.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def read_field(path: Path, grid: Geometry) -> DisplacementField:
 
 
 def zero_field(grid: Geometry) -> DisplacementField:
-    """Return the displacement of a tool that does nothing."""
+    """Return the zero displacement, as of a tool that does nothing."""
     return DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
 
 
 def judged(case: Case, field: DisplacementField, matrix: FloatArray) -> dict[str, float | None]:
-    """Return FIGURES by name, means over labels; None where one cannot be had."""
+    """Return FIGURES by name, means over labels; None where one is undefined."""
     whole = composed(field, matrix)
     fixed = case.images()[0]
     found: dict[str, Any] = report(field=field, images=Images(fixed, fixed))

@@ -1,4 +1,4 @@
-"""Each operation in its torch form and its compiled one, beside a plain copy of the same bytes."""
+"""Run times of each operation in torch and compiled form, relative to copying the same bytes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """Nanoseconds of CPU time per voxel: the best of some repeats.
+    """Nanoseconds of CPU time per voxel: the best of several repeats.
 
     Attributes:
-        volumes: read and written by the operation at the least, which `copy` copies.
+        volumes: the minimum that the operation reads and writes, which `copy` copies.
     """
 
     operation: str

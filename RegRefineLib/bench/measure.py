@@ -1,9 +1,9 @@
-"""Run a command and write its seconds and peak memory: a script that starts small.
+"""Run a command and write its seconds and peak memory: a script with a small memory footprint.
 
     python -I measure.py FIGURES.json LIMIT_S COMMAND ...
 
-A process of its own, because Linux counts into a child's peak what its parent held when it was
-started. The command's children count too, once they have ended.
+It is a process of its own, because on Linux a child's peak memory includes what its parent held
+when it was started. The command's children count too, once they have ended.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
 
 def end_tree(pid: int) -> None:
     """End a process and all that it has started."""
-    import psutil  # only now: what is loaded before counts into the command's peak
+    import psutil  # only now: what is loaded earlier would add to the command's peak
 
     try:
         process = psutil.Process(pid)
@@ -55,7 +55,7 @@ def end_tree(pid: int) -> None:
 
 
 def _waited(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, float]]:
-    """Return the exit status and what the system counted (POSIX)."""
+    """Return the exit status and the usage that the system recorded (POSIX)."""
     _, status, usage = os.wait4(process.pid, 0)
     kilo = 2**20 if sys.platform == "darwin" else 2**10
     spent = usage.ru_utime + usage.ru_stime
@@ -63,7 +63,7 @@ def _waited(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, float]]:
 
 
 def _watched(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, float]]:
-    """Return the exit status and what the process had counted shortly before its end (Windows)."""
+    """Return the exit status and the usage sampled shortly before the process ended (Windows)."""
     import psutil
 
     cpu_s = peak = 0.0

@@ -1,6 +1,6 @@
-"""A picture of results: mean Dice over CPU seconds, a point per tool, a panel per set.
+"""A plot of results: mean Dice over CPU seconds, one point per tool, one panel per set.
 
-A point is hollow where the tool did fewer pairs than others did.
+A point is hollow if the tool completed fewer pairs than others.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _panel(axis: Axes, name: str, tools: dict[str, list[Record]]) -> None:
         dice, colour = _dice(tools[tool]), STAGE_COLOURS["affine" if _is_other(tool) else "after"]
         face = colour if len(tools[tool]) == most else PAPER
         axis.plot([seconds], [dice], "o", color=colour, markerfacecolor=face, markersize=6)
-        # neighbours have their names above and below by turns
+        # the names of neighbours alternate above and below
         axis.annotate(tool, (seconds, dice), (5, -11 if n % 2 else 5), textcoords="offset points",
                       color=colour, fontsize=8)  # fmt: skip
     axis.margins(x=0.25, y=0.15)

@@ -1,9 +1,9 @@
-"""What every tool is given: both images as NIfTI files on the fixed grid, affinely aligned.
+"""The input of every tool: both images as NIfTI files on the fixed grid, affinely aligned.
 
-The alignment is RegRefine's, found once for a pair and kept in its folder, so that the tools'
-deformable stages are compared and nothing else. Where the moving scan does not reach all of the
-fixed grid, a mask says where it does, and every tool that takes one is given it: the fill beyond
-is no image.
+The alignment is RegRefine's, computed once per pair and stored in its folder, so that only the
+tools' deformable stages are compared. If the moving scan does not cover the fixed grid, a mask
+marks its field of view and is passed to every tool that accepts one, because the padding outside is
+not image data.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ MASK = "mask.nii"
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """A pair that is ready.
+    """The files of an aligned pair.
 
     Attributes:
         fixed, moving: the files.
         matrix: 4x4, fixed RAS mm -> moving RAS mm, already applied to `moving`.
-        seconds: CPU seconds that finding it took.
-        mask: the file that is 1 where the moving image lies; None where that is everywhere.
-        revision: of the library that aligned it: files that are there are not made again.
+        seconds: CPU seconds of the alignment.
+        mask: the file that is 1 in the moving image's field of view; None if that is all of the
+            grid.
+        revision: of the library that aligned it, since existing files are reused.
     """
 
     fixed: Path
@@ -47,7 +48,7 @@ class Aligned:
 
 
 def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
-    """Return the pair's files under `folder`, made where they are not there yet."""
+    """Return the pair's files under `folder`, creating them if they do not exist yet."""
     kind = case.affine if with_affine else "none"
     place = folder / f"{file_name(case.name)}-{kind}"
     notes = place / "affine.json"
@@ -55,7 +56,7 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
     if notes.exists():
         kept = json.loads(notes.read_text(encoding="utf-8"))
         matrix, spent = np.array(kept["matrix"]), kept["seconds"]
-        if "masked" not in kept:  # of a version that did not know masks
+        if "masked" not in kept:  # written by a version without masks
             _note(notes, matrix, spent, _mask(*case.images(), matrix, place), "")
             return aligned(case, folder, with_affine)
         mask = place / MASK if kept["masked"] else None
@@ -74,12 +75,12 @@ def aligned(case: Case, folder: Path, with_affine: bool = True) -> Aligned:
 
 
 def grid_of(pair: Aligned) -> Volume:
-    """Return the fixed image as its file has it."""
+    """Return the fixed image as stored in its file."""
     return read_volume(pair.fixed)
 
 
 def file_name(text: str) -> str:
-    """Return the text as a file's name: letters, digits, dashes."""
+    """Return the text as a file name: letters, digits, dashes."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
@@ -94,7 +95,7 @@ def _note(notes: Path, matrix: FloatArray, seconds: float, mask: Path | None, ma
 
 
 def _mask(fixed: Volume, moving: Volume, matrix: FloatArray, place: Path) -> Path | None:
-    """Write where the moving image lies on the fixed grid; None where that is everywhere."""
+    """Write the moving image's field of view on the fixed grid; None if it covers the grid."""
     inside = covered(moving.geometry, fixed.geometry, matrix)
     if inside is None:
         return None
@@ -107,7 +108,7 @@ def _float(volume: Volume) -> Volume:
 
 
 def _onto(moving: Volume, fixed: Volume, matrix: FloatArray) -> Volume:
-    """Return the moving image on the fixed grid; beyond it its lowest value (air in CT)."""
+    """Return the moving image on the fixed grid, padded with its lowest value (air in CT)."""
     if np.array_equal(matrix, np.eye(4)) and moving.geometry.same_grid(fixed.geometry):
         return Volume(moving.array.astype(np.float32), fixed.geometry)
     source = antialiased(moving, fixed.geometry, matrix)

@@ -1,4 +1,4 @@
-"""Results: a JSON line per run, appended; what is there already need not run again."""
+"""Results: one JSON line per run, appended; runs that are recorded need not run again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = tuple[str, str, int]
 
 
 def key_of(record: Record) -> Key:
-    """Return what makes a run another run: pair, tool, threads."""
+    """Return what identifies a run: pair, tool, threads."""
     return record["case"], record["tool"], int(record["threads"])
 
 
@@ -32,7 +32,7 @@ class Results:
         return key in self._records
 
     def failed(self, key: Key) -> bool:
-        """Return whether the run is there and failed."""
+        """Return whether the run is recorded as failed."""
         return "error" in self._records.get(key, {})
 
     def add(self, record: Record) -> None:

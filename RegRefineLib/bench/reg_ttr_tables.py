@@ -1,9 +1,9 @@
 """The tables of Reg-TTR's paper as cases and tools: a cohort's test split, before and after TTR.
 
-Pairs and preparation are bench/cohorts.py's. Per backbone there is a row without refinement and
-rows of the released Reg-TTR with 2, 4 ... 18 steps, with SSIM and without (Tables, Figures 1, 3, 4
-of arXiv 2601.19114). Backbones are those that need no weights, and the networks whose weights are
-on this machine.
+Pairs and preparation are bench/cohorts.py's. Each start has a row without refinement, and rows for
+the released Reg-TTR with 2, 4 ... 18 steps, with and without SSIM (Tables, Figures 1, 3, 4 of arXiv
+2601.19114). Starts are those that need no weights, and the networks whose weights are on this
+machine.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def cohort_cases(cohort: str, root: Path) -> list[Case]:
 
 
 def backbones() -> dict[str, dict[str, Any]]:
-    """Return by name the fields of Job that give a start: those that can be had here."""
+    """Return the fields of Job for each start that is available here, by name."""
     from ..weights.catalogue import catalogue, local_file
 
     found: dict[str, dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """Results as a table in Markdown: per set a row per tool, and ratios to the best peer.
 
-The best peer is the one with the highest mean Dice among those that did the most pairs of the set.
-Differences and ratios to it are of the pairs that both did.
+The best peer is the one with the highest mean Dice among those that completed the most pairs of the
+set. Differences and ratios to it are over the pairs that both completed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _row(tool: str, runs: Runs, peer: str | None) -> list[str]:
 
 
 def common(ours: Mapping[str, Record], theirs: Mapping[str, Record]) -> list[tuple[Record, Record]]:
-    """Return the runs of both on the pairs that both did."""
+    """Return the runs of both on the pairs that both completed."""
     return [
         (ours[case], other)
         for case, other in theirs.items()
@@ -145,7 +145,7 @@ def _over(records: Sequence[Record], name: str, of) -> float | None:  # type: ig
 
 
 def _both(first: str, second: str) -> str:
-    """Return two figures, or a dash where a run of an earlier version has neither."""
+    """Return two metrics, or a dash if a run of an earlier version has neither."""
     return "-" if first == second == "-" else f"{first} / {second}"
 
 

@@ -1,4 +1,4 @@
-"""Every tool on every pair, one process at a time, each result written as soon as it is there."""
+"""Every tool on every pair, one process at a time; each result is written at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .prealigned import Aligned, aligned, grid_of
 from .records import Record, Results, revision
 from .tools import Tool, tool_named
 
-START = "start"  # the pair as the tools get it, which is a tool that does nothing
+START = "start"  # the aligned pair itself, as if from a tool that does nothing
 Say = Callable[[str], None]
 
 
@@ -29,7 +29,7 @@ class Plan:
         environments: where the peers' environments are.
         threads: of every tool.
         limit_s: wall seconds after which a run is ended.
-        again: run what failed before once more.
+        again: repeat runs that failed before.
     """
 
     folder: Path
@@ -47,10 +47,10 @@ def sweep(
     plan: Plan,
     say: Say,
 ) -> None:
-    """Run the named tools and variants on the cases; what is in `results` already is left out.
+    """Run the named tools and variants on the cases; skip those that `results` contains already.
 
-    A tool whose environment is not there is named and left out. So is, without a word, a variant
-    without what the pair does not have: an affine part, a mask.
+    A tool whose environment is missing is reported and skipped. A variant without an affine part or
+    a mask is skipped silently for pairs that have none anyway.
 
     Raises:
         RegRefineError: no tool of such a name; a pair that cannot be read.
@@ -86,7 +86,7 @@ def sweep(
 
 
 def _changes_nothing(tool: Tool, case: Case, plan: Plan) -> bool:
-    """Return whether the tool is without something that this pair does not have anyway."""
+    """Return whether the tool only omits something that this pair does not have anyway."""
     if not tool.align and case.affine == "none":
         return True
     return not tool.mask and aligned(case, plan.folder, tool.align).mask is None

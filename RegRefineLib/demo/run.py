@@ -25,7 +25,7 @@ class _Plan(NamedTuple):
     window: tuple[float, float] | None = None
 
 
-# the headers of scans of two people say nothing about how the bodies lie to each other
+# the headers of scans of two people do not relate their positions
 _CT = Job(preset="ct", affine="centre+affine", working_spacing_mm=2.0)
 _PLANS: dict[str, _Plan] = {
     "chest": _Plan(_CT, (-700.0, 500.0)),
@@ -36,7 +36,7 @@ _PLANS: dict[str, _Plan] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo came to.
+    """The result of a demo.
 
     Attributes:
         stages: metrics (metrics.report) before, after the affine part alone, and at the end.
@@ -65,7 +65,7 @@ def run(
     Args:
         sample: a name of pairs.names().
         report: called at every step of the registration.
-        notify: gets a sentence with the size before a download.
+        notify: called with a sentence with the size before a download.
         progress: show a bar on standard error during a download.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Networks at work: found, loaded, and given the grid that they were trained on."""
+"""Running networks: finding and loading them, and resampling to the grid they were trained on."""

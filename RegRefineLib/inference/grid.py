@@ -1,7 +1,7 @@
-"""The grid that a network sees: turned, resampled and padded, and the way back.
+"""The grid of a network's input: reoriented, resampled and padded, and the way back.
 
-What a model wants (weights' preprocessing) is undone on its displacement: components follow their
-axes, voxels are counted in the pair's grid again.
+The preprocessing that a model's weights require is undone on its displacement: components follow
+their axes, and units are voxels of the pair's grid again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1),
 
 @dataclass(frozen=True)
 class NetworkGrid:
-    """A pair's grid as a network sees it.
+    """A pair's grid as a network's input.
 
     Attributes:
         geometry: the pair's.
@@ -45,7 +45,7 @@ class NetworkGrid:
     level: tuple[float, float] | None = None
 
     def both(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        """Return the moving and the fixed image as the network sees them, intensities included."""
+        """Return the moving and the fixed image as the network's input, intensities included."""
         moving, fixed = (levelled(image, self.level) for image in (pair.moving, pair.fixed))
         return self.images(moving), self.images(fixed)
 
@@ -106,7 +106,7 @@ def network_grid(
     """Return the grid on which `network` registers a pair of `geometry`.
 
     Args:
-        wanted: what the network's weights ask of images.
+        wanted: the preprocessing that the network's weights require.
     """
     order, flips = _turned(geometry, wanted.orientation)
     sizes = [geometry.shape[a] for a in order]
@@ -122,10 +122,10 @@ def network_grid(
 
 
 def _turned(geometry: Geometry, orientation: str | None) -> tuple[Sizes, tuple[int, ...]]:
-    """Return which axes of the grid point nearest to the wanted directions, and which run back.
+    """Return which axes of the grid are closest to the wanted directions, and which are reversed.
 
-    Arrays without a header get the identity (or LPS's) as their geometry; their axes are taken for
-    those that the model was trained with, because nothing is known of them.
+    Arrays without a header get the identity (or LPS's) as their geometry; their axes are assumed to
+    be those that the model was trained with, because nothing else is known.
     """
     headerless = np.array_equal(np.abs(geometry.affine), np.eye(4))
     if orientation is None or headerless:

@@ -1,4 +1,4 @@
-"""A network that a run asks for: found in the registry, its weights loaded, its options read."""
+"""The network of a run: looked up in the registry, its weights loaded, its options read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NAMING = ("network", "weights", "like")
 
 
 def wanted(settings: Mapping[str, Any]) -> Preprocessing | None:
-    """Return what the images must be like for the model that the settings name; None: unknown.
+    """Return the preprocessing of the model that the settings name; None: unknown.
 
-    Of use before the pair is made: its `intensity` is for the job.
+    It is needed before the pair is made: its `intensity` becomes the job's.
     """
     like = settings.get("like")
     if like:
@@ -65,7 +65,7 @@ def split(kind: type[T], settings: Mapping[str, Any], method: str) -> tuple[T, L
 
     Raises:
         RegRefineError: a setting is wrong, or the weights are not named, cannot be loaded, or are
-            of a network that cannot do what the method asks for.
+            of a network that cannot do what the method needs.
     """
     own = {f.name for f in fields(kind)}
     stated = {k: v for k, v in settings.items() if k in own and k not in _NAMING}

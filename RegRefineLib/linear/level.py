@@ -1,4 +1,4 @@
-"""Both images at one resolution of the search, and how well a matrix lays one on the other."""
+"""Both images at one resolution of the search, and the loss of a matrix that aligns them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..ops.filters import box, downsampled, window_sum
 from ..prepare import to_tensor
 from ..resample import coarser, resample
 
-# weight of the linear part's stretch beside normalised mutual information (some 0.01 to 0.1 apart
-# between a good and a bad place): without it, half-overlapping images shrink onto each other
+# weight of the linear part's stretch relative to normalised mutual information (which differs by
+# 0.01 to 0.1 between a good and a bad alignment): without it, half-overlapping images collapse
 STRETCH = 1.0
 LEAST_SLICES = 2  # one shows no tilt
 WINDOW = 7  # voxels of the local correlation
 EPS = 1e-8  # beside the product of two windows' variances
 CONTRAST = 1e-3  # of the largest variance of a window
-DARK = 0.1  # of the range: what is darker may be what lies around the contents
-ALIKE = 0.1  # a correlation within the contents, above which images are of one kind
+DARK = 0.1  # of the range: darker voxels may be background
+ALIKE = 0.1  # correlation within the foreground above which images are of one kind
 FEWEST_VOXELS = 100
 _CPU = torch.device("cpu")
 
@@ -80,7 +80,7 @@ class Level:
     def moved(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return the moving image and its weights on the fixed grid, through a 4x4 in RAS mm."""
         moving = self.moving
-        # beyond the image its border goes on: zeros there would be contents to a weight of a half
+        # the border is repeated outwards: zeros would count as image where the weight is one half
         return through_matrix(
             moving.values, moving.weights, self.rows(matrix), self.fixed.grid.shape
         )
@@ -101,21 +101,22 @@ class Level:
         return inside if self.fixed.weights is None else self.fixed.weights * inside
 
     def information(self, matrix: Tensor, share_before: float, normalised: bool) -> Tensor:
-        """Return minus the mutual information, and a price on lost overlap and on stretch."""
+        """Return minus the mutual information, plus penalties on lost overlap and on stretch."""
         moved, inside = self.moved(matrix)
         weight = self._weight(inside.detach())
         loss = mutual_information(self.fixed.values, moved, weight, normalised=normalised)
-        # images must not flee from each other until little is left to compare
+        # keeps the images from drifting apart until little is left to compare
         share = self._share(inside)
         loss = loss + (0.9 - share / max(share_before, 1e-3)).clamp_min(0) + 0.1 * (1 - share)
         return loss + STRETCH * _stretch(matrix[:3, :3])
 
     @torch.no_grad()
     def is_of_one_kind(self, matrix: FloatArray) -> bool:
-        """Whether bright is bright in both images, within what is bright enough to be contents.
+        """Whether intensities correlate positively within the foreground of both images.
 
-        Local correlation is exact between images of one kind alone: where a head is cut out, its
-        rim is bright on dark in both whatever the contrast within it, and pulls.
+        Local correlation is accurate only between images of one kind: the outline of a
+        skull-stripped head is bright on dark in both images, whatever the contrast within, and
+        biases the result.
         """
         moved, inside = self.moved(torch.tensor(matrix))
         fixed = self.fixed.values
@@ -133,8 +134,9 @@ class Level:
     def correlation(self, matrix: FloatArray) -> Callable[[Tensor], Tensor]:
         """Return the loss of matrices near `matrix` by squared local correlation.
 
-        Windows count that lie in both images under that matrix and hold contrast; shading does not
-        change it. Where nothing is to be seen a smooth image would gain by being steeper.
+        Only windows that lie in both images under that matrix and contain contrast are used;
+        shading has no effect. In flat regions a smooth image could lower the loss by a steeper
+        gradient alone.
         """
         _, inside = self.moved(torch.tensor(matrix))
         weights, values = box(WINDOW), self.fixed.values

@@ -12,11 +12,11 @@ from ..geometry import FloatArray
 
 Function = Callable[[FloatArray], tuple[float, FloatArray]]
 
-_ENOUGH = 1e-4  # of the decrease that the slope promises (Armijo)
+_ENOUGH = 1e-4  # of the decrease that the slope predicts (Armijo)
 
 
 class Adam:
-    """Adam (Kingma 2015) for a dozen numbers; to load torch's own takes longer than the search."""
+    """Adam (Kingma 2015) for a dozen numbers; loading torch's own takes longer than the search."""
 
     def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.8, 0.95)):
         self.parameters, self.betas = parameters, betas

@@ -1,4 +1,4 @@
-"""Whether a linear part is one that two scans of a body are likely to need."""
+"""Whether a linear part is plausible for two scans of a body."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LEAST_SCALE, MOST_SCALE = 0.8, 1.25
 
 
 def doubts(matrix: FloatArray) -> list[str]:
-    """Return a sentence for each thing about a 4x4 of RAS mm that is out of the ordinary.
+    """Return a sentence for each implausible property of a 4x4 in RAS mm.
 
-    Its turn is that of the nearest rotation, its scales are the singular values of the 3x3.
+    Its angle is that of the nearest rotation; its scales are the singular values of the 3x3.
     """
     left, scales, right = np.linalg.svd(np.asarray(matrix, dtype=np.float64)[:3, :3])
     sentences = []

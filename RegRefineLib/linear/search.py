@@ -1,13 +1,13 @@
 """Linear pre-alignment: centres, rigid, affine; coarse to fine on mutual information.
 
-It needs no assumption on contrast: a squared correlation, as quick, does as well where both images
-are of one kind, and fails on a T2 of a brain cut out, whose dark background is no dark tissue. What
-it finds is then made precise from a few voxels away: between images of one kind by squared local
-correlation, which shading does not move, else by the information.
+Mutual information needs no assumption on contrast: a squared correlation is as fast and does as
+well where both images are of one kind, but fails on a skull-stripped T2, whose dark background does
+not match dark tissue. The result, accurate to a few voxels, is then refined: between images of one
+kind by squared local correlation, which is insensitive to shading, otherwise by mutual information.
 
-A map of fixed points x (RAS mm) is x -> c + exp(G) (x - c) + t about the middle c of the fixed
-grid: G skew is a rotation, G free an affine map. The generators are scaled so that a step of one
-in any of them moves the image's rim by about one millimetre, which makes one step size fit all.
+A map of fixed points x (RAS mm) is x -> c + exp(G) (x - c) + t about the centre c of the fixed
+grid: G skew is a rotation, G free an affine map. The generators are scaled so that a unit step in
+any of them moves the image's border by about one millimetre, and one step size suits all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .translation import best_translation
 
 # voxels along the image's longest side, Adam's steps, first step size in voxels
 LEVELS = ((24, 60, 0.5), (48, 40, 0.25), (80, 20, 0.15))
-# likewise; evaluations at most, first step and last step in voxels, farthest way in voxels
+# likewise; maximum evaluations, first and last step in voxels, maximum distance in voxels
 PRECISE = (128, 25, 0.05, 0.002, 3.0)
 
 
@@ -43,11 +43,11 @@ def align(
     """Return the 4x4 that takes fixed RAS mm points to moving RAS mm points.
 
     Args:
-        kind: none, centre, rigid or affine; centre+rigid and centre+affine do not trust the
-            headers' positions and begin without them.
+        kind: none, centre, rigid or affine; centre+rigid and centre+affine ignore the positions in
+            the headers.
 
-    The beginning is the best of: the header's position (not with centre+), the centres of mass on
-    each other, and the best of all translations (linear/translation.py).
+    The search starts from the best of: the headers' positions (not with centre+), aligned centres
+    of mass, and the best of all translations (linear/translation.py).
     """
     given = extras or Extras()
     if kind == "none":
@@ -69,10 +69,10 @@ def align(
 
 
 def levels_of(fixed: Image, moving: Image, longest_mm: float) -> list[Level]:
-    """Return the levels of the search and last the one of the precise stage.
+    """Return the levels of the search, followed by that of the precise stage.
 
-    Each is downsampled from the finer one: large volumes are smoothed once. Where the images have
-    no more voxels, a level is the one before it.
+    Each is downsampled from the finer one: large volumes are smoothed once. A level that asks for
+    more voxels than the images have repeats the previous one.
     """
     levels: list[Level] = []
     for n in (PRECISE[0], *(n for n, _, _ in reversed(LEVELS))):
@@ -83,7 +83,7 @@ def levels_of(fixed: Image, moving: Image, longest_mm: float) -> list[Level]:
 
 
 def centre_of_mass(volume: Volume) -> FloatArray:
-    """Return the RAS mm of the mean position of the intensities; the middle where all are zero."""
+    """Return the intensities' centre of mass in RAS mm; the grid's centre if all are zero."""
     weights = volume.array
     total = float(weights.sum(dtype=np.float64))
     if total <= 0:
@@ -107,9 +107,9 @@ class _Search:
         self.stopped = False
 
     def best(self, starts: list[FloatArray], kind: str) -> FloatArray:
-        """Return the 4x4 with the least loss: rigid from every start, then on with the best.
+        """Return the 4x4 with the least loss: rigid from every start, then continued from the best.
 
-        Where nothing better than that start was found, as between images that lie well, it is it.
+        If nothing better was found, as with images that are aligned already, it is that start.
         """
         middle, fine = LEVELS[1:]
         plan = [(1, middle[1:], "rigid"), (2, fine[1:], kind)]
@@ -135,10 +135,10 @@ class _Search:
     def _descend(
         self, n: int, start: FloatArray, plan: tuple[int, float], kind: str, origin: FloatArray
     ) -> tuple[float, FloatArray]:
-        """Return the least loss that was seen on the way, and its matrix.
+        """Return the least loss along the descent, and its matrix.
 
-        `origin` is where the levels above began: the images stay about as far on each other as
-        there. Once the report callback said stop, no more steps are taken.
+        `origin` is where the coarser levels began: the images keep about as much overlap as there.
+        Once the report callback asks to stop, no more steps are taken.
         """
         level, (steps, rate) = self.levels[n], plan
         parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
@@ -150,8 +150,9 @@ class _Search:
             if self.stopped:
                 break
             matrix = base @ self._map(parameters, kind)
-            # plain, it finds the place but grows with the contents; normalised, it is exact about
-            # the place, but as a search it falls for a corner that both images share
+            # plain mutual information finds the position but grows with the overlapping content;
+            # normalised, it is accurate, but as a search criterion it is trapped by a corner that
+            # both images share
             loss = level.information(matrix, share, normalised=n > 0)
             value = float(loss.detach())
             if value < least:
@@ -166,8 +167,8 @@ class _Search:
     ) -> FloatArray:
         """Return the matrix of the best local correlation, or information, near `start`.
 
-        It is `start` where the way there is longer than what the search may have left, and `origin`
-        where nothing better was found.
+        It is `start` if the result is farther away than the search's error can be, and `origin` if
+        nothing better was found.
         """
         level, (_, evaluations, first, last, farthest) = self.levels[-1], PRECISE
         base = torch.tensor(start)

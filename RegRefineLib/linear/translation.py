@@ -1,8 +1,8 @@
-"""The translation that lays one image best on another, anywhere: masked correlation by FFT.
+"""The best of all translations between two images: masked correlation by FFT.
 
-Every whole-voxel shift of a coarse lattice is judged at once by the correlation coefficient over
-the part where both images are (D. Padfield, IEEE TIP 2012, doi:10.1109/TIP.2011.2181402). Partial
-fields of view and headers that put the images metres apart are no difficulty.
+All whole-voxel shifts of a coarse lattice are compared at once, by the correlation coefficient over
+the overlap of the two images (D. Padfield, IEEE TIP 2012, doi:10.1109/TIP.2011.2181402). Partial
+fields of view, and headers that place the images metres apart, are handled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..geometry import FloatArray, Geometry, Volume
 from ..resample import antialiased, resample
 
-# Of the smaller image, this share at least must lie on the other.
+# At least this share of the smaller image must overlap the other.
 LEAST_OVERLAP = 0.25
 
 

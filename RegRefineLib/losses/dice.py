@@ -35,7 +35,8 @@ def soft_dice_loss(
         probabilities: (N, C, D, H, W), channel k for label k.
         mask: weights 0..1 of the voxels, (N, 1, D, H, W), or None for all.
         squared: |M_k| as the sum of squares of the probabilities (V-Net, Milletari 2016).
-        smooth: added above and below: what a label absent from both counts is 1 instead of 0.
+        smooth: added to numerator and denominator: a label absent from both maps then has a Dice of
+            1 instead of 0.
         background: whether label 0 counts.
     """
     labels = fixed_labels.long()

@@ -71,7 +71,7 @@ def gradicon_of_offsets(
     """Return the same of two mappings of the unit cube that are known as functions.
 
     Args:
-        points: where to look, (N, 3, d, h, w); see `cube_points`.
+        points: where e is evaluated, (N, 3, d, h, w); see `cube_points`.
         mask: weights 0..1 of the points, (N, 1, d, h, w), or None for all.
         step: of the finite differences, in unit cubes.
     """
@@ -91,7 +91,7 @@ def offset(displacement: Tensor) -> Offset:
 
 
 def cube_points(displacement: Tensor, noise: Tensor | None, stride: int) -> Tensor:
-    """Return the points (N or 1, 3, d, h, w) where e is looked at, in unit cubes."""
+    """Return the points (N or 1, 3, d, h, w) where e is evaluated, in unit cubes."""
     points = unit_cube.voxels(displacement)
     if noise is not None:
         points = points + noise * (stride / displacement.shape[-1])

@@ -33,7 +33,7 @@ class GaussianNCC:
 
     @property
     def form(self) -> Form:
-        """What the compiled loops call it."""
+        """The term's name in the compiled loops."""
         return Form("gaussian-ncc", self.eps, float(self.squared))
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:

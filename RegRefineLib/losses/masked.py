@@ -1,4 +1,4 @@
-"""Means over the voxels that count."""
+"""Means weighted by a mask."""
 
 from __future__ import annotations
 

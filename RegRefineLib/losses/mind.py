@@ -23,8 +23,8 @@ def mind(
 
     Args:
         mask: weights 0..1 of the voxels in the mean, (N, 1, D, H, W), or None for all; features
-            near its rim still see dilation + radius voxels beyond it.
-        radius, dilation: of the features, in voxels (see RegRefineLib/mind.py).
+            near its border still depend on voxels up to dilation + radius beyond it.
+        radius, dilation: of the features, in voxels (see ops/mind.py).
     """
     a, b = (features(image, radius, dilation, mask) for image in (fixed, moving))
     if mask is None:

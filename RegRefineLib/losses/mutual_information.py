@@ -1,11 +1,12 @@
 """Mutual information, for images of different modalities.
 
-Mattes 2003 (doi:10.1109/TMI.2003.809072): of a joint histogram in which a voxel of the fixed image
-falls into one bin and one of the moving image is spread over four by a cubic B-spline, so that the
-histogram changes smoothly with it. Voxels are counted in quarters of the moving image's bins, and
-the B-spline is applied to these counts: it costs a voxel one addition, and one look-up for its
-gradient, however many bins there are. Nothing per voxel is kept but the two images. Counts are
-whole numbers, whose sum does not depend on its order, another in every run on a GPU.
+Mattes 2003 (doi:10.1109/TMI.2003.809072): from a joint histogram in which each voxel of the fixed
+image falls into one bin, and each voxel of the moving image is spread over four by a cubic
+B-spline, so that the histogram changes smoothly with its intensity. Voxels are counted in quarters
+of the moving image's bins, and the B-spline is applied to these counts: the cost per voxel is one
+addition, and one look-up for the gradient, however many bins there are. Nothing is stored per voxel
+besides the two images. Counts are integers, whose sum does not depend on the order of summation,
+which on a GPU varies from run to run.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FEWEST_BINS, MOST_BINS = 16, 128
 PARTS_OF_BIN = 4
 
 _CHUNK = 1 << 16
-_ONE = 2**30  # what a voxel of weight 1 counts
+_ONE = 2**30  # the count of a voxel of weight 1
 
 Limits = tuple[float, float]
 
@@ -85,7 +86,7 @@ def _axis(values: Tensor, weights: Tensor | None, size: int, limits: Limits | No
     else:
         low, high = limits
     width = high - low
-    # a flat image tells nothing, one that is not finite cannot be counted: all in the first bin
+    # constant images hold no information, non-finite ones cannot be counted: all in the first bin
     return Axis(low, width, size) if 0 < width < math.inf else Axis(0.0, math.inf, size)
 
 
@@ -125,7 +126,7 @@ def _entropy(p: Tensor) -> Tensor:
 
 
 class _Counts(torch.autograd.Function):
-    """How much of the images lies on every row (fixed) and column (moving) of the table.
+    """The counts of the joint histogram by row (fixed image) and column (moving image).
 
     Its derivative by an intensity is the slope along the columns of what comes back for the table.
     """
@@ -174,7 +175,7 @@ def _places(fixed: Tensor, moving: Tensor, rows: Axis, columns: Axis) -> Tensor:
 
 
 def _steps(axis: Axis, values: Tensor) -> Tensor:
-    """Return the step of each value, as int64; those beyond count at the ends."""
+    """Return the bin of each value, as int64; values beyond the limits go to the end bins."""
     share = (values - axis.low).mul_(axis.size / axis.width)
     return share.nan_to_num_(0.0).clamp_(0, axis.size - 1).long()
 

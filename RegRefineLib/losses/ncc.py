@@ -17,7 +17,7 @@ from ..kernels.similarity import Form
 from ..ops.filters import Weights, box
 from .windowed import Term, WindowedSimilarity
 
-# Reg-TTR's windows and their weights (specs: 0.5 NCC(5) + 0.3 NCC(9) + 0.2 NCC(13)).
+# Reg-TTR's windows and their weights: 0.5 NCC(5) + 0.3 NCC(9) + 0.2 NCC(13).
 REG_TTR_WINDOWS = ((5, 0.5), (9, 0.3), (13, 0.2))
 
 
@@ -35,7 +35,7 @@ class LocalNCC:
 
     @property
     def form(self) -> Form:
-        """What the compiled loops call it."""
+        """The term's name in the compiled loops."""
         return Form("ncc", self.eps)
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:

@@ -35,7 +35,7 @@ class SSIM:
 
     @property
     def form(self) -> Form:
-        """What the compiled loops call it."""
+        """The term's name in the compiled loops."""
         return Form("ssim", C1, C2)
 
     def prepare(self, fixed_sums: Tensor, count: Tensor | float) -> Tensor:

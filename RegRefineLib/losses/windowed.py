@@ -37,7 +37,7 @@ class Term(Protocol):
 
     @property
     def form(self) -> Form:
-        """What the compiled loops call it, with its parameters."""
+        """The term's name in the compiled loops, with its parameters."""
         ...
 
     def evaluate(
@@ -46,8 +46,8 @@ class Term(Protocol):
         """Return the loss l per voxel and its derivatives by F(J), F(J^2), F(IJ).
 
         `sums` are those three and may be overwritten, by the derivatives for one; `fixed_maps` are
-        what `prepare` gave; `count` is what F(1) would be: the window's weights that lie on voxels
-        which count (all of them without a mask).
+        the output of `prepare`; `count` is F(1): the sum of the window's weights over voxels inside
+        the mask (over all voxels without one).
         """
         ...
 

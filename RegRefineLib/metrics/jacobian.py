@@ -2,7 +2,7 @@
 
 Displacements are (3, k, j, i) in voxels, component c along array axis c. The determinant has no
 unit and does not depend on the frame, so the voxel form is also the one in mm; `of_field` takes a
-DisplacementField on any grid. Published figures depend on how derivatives are taken:
+DisplacementField on any grid. Published values depend on the finite-difference scheme:
 
 ================ ============================================================ =================
 scheme           derivative                                                   who
@@ -68,7 +68,7 @@ def determinant(displacement: FloatArray, scheme: str = "gradient") -> FloatArra
 
 
 def cropped(determinants: FloatArray) -> FloatArray:
-    """Return what central-cropped leaves of the determinants of any scheme with central ones."""
+    """Return the determinants of a central scheme, cropped as in central-cropped."""
     inner = slice(CROP, -CROP)
     return determinants[inner, inner, inner]
 
@@ -105,7 +105,7 @@ def _derivative(component: FloatArray, axis: int, scheme: str) -> FloatArray:
         return np.diff(component, axis=axis)[others]
     if scheme == "gradient":
         if component.shape[axis] == 1:
-            return np.zeros_like(component)  # one slice: no change across it is known
+            return np.zeros_like(component)  # one slice: the derivative across it is unknown
         return np.gradient(component, axis=axis)
     widths = [(1, 1) if a == axis else (0, 0) for a in range(3)]
     if scheme == "central-edge":
@@ -123,7 +123,7 @@ def _part(array: FloatArray, axis: int, start: int, length: int) -> FloatArray:
 
 
 def _corrmlp(u: FloatArray) -> FloatArray:
-    """Return what the released NJD takes for a determinant (found from its golden numbers).
+    """Return what the released NJD computes as the determinant (inferred from its output).
 
     The derivatives along the first two axes are exchanged, and one factor of one product is the
     derivative of component 0 along axis 1 where that along axis 2 belongs.

@@ -1,4 +1,4 @@
-"""Label maps as numbers: which labels there are, and each voxel's rank among them."""
+"""Label maps: which labels they contain, and each voxel's rank among them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Target registration error: how far landmarks end from where they should.
+"""Target registration error: the distance of mapped landmarks from their counterparts.
 
-Own metrics interpolate the field linearly; Learn2Reg uses cubic splines, which overshoot on rough
-fields. Say which.
+RegRefine's own metrics interpolate the field linearly; Learn2Reg uses cubic splines, which
+overshoot on rough fields. State which was used.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def distances(moved: ArrayLike, moving: ArrayLike) -> FloatArray:
 
 
 def worst_mean(values: ArrayLike, share: float = 0.3) -> float:
-    """Return the mean of the largest `share` of the errors, at least one (TRE30); NaN of none."""
+    """Return the mean of the largest `share` of the errors, at least one (TRE30); NaN if empty."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if not len(ordered):
         return math.nan

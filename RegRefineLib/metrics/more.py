@@ -1,4 +1,4 @@
-"""Metrics beyond the standard report, for those who ask for them by name.
+"""Metrics beyond the standard report, computed on request.
 
 - nsd: normalised surface Dice of every label at a tolerance in mm (DeepMind's surface elements).
 - ndv: the non-diffeomorphic volume of the field (Liu et al., IJCV 2024), per cent of its voxels.
@@ -34,7 +34,8 @@ def nsd(
 
     Args:
         fixed, warped: label maps on one grid.
-        labels: those that the fixed and the moving map have; one that the warp lost counts 0.
+        labels: those that the fixed and the moving map have; one that is missing from the warped
+            map counts 0.
     """
     spacing = fixed.geometry.spacing[::-1]
 

@@ -2,7 +2,7 @@
 
 A voxel's determinant by central differences can be positive where the mapping folds between
 voxels. Here ten determinants per voxel, which together cover the tetrahedra around it, must all be
-positive; what is negative is the volume folded over, in voxels.
+positive; the negative ones add up to the folded volume, in voxels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STAR_UP = ((0, 1), (1, 2), (0, 2))
 
 @dataclass(frozen=True)
 class NonDiffeomorphic:
-    """How much of a mapping folds.
+    """The extent of folding of a mapping.
 
     Attributes:
         volume, volume_percent: the non-diffeomorphic volume in voxels, and per voxel looked at.

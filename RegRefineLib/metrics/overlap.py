@@ -1,7 +1,6 @@
 """Dice of label maps: every label from one pass, in the variants that publications report.
 
-The variants differ in what a label counts that is not there, and in the constant added to the
-denominator:
+The variants differ in the value of an absent label, and in the constant added to the denominator:
 
 =============== ======== =======================================================================
 variant         constant a label that is absent
@@ -79,8 +78,8 @@ def dice(
         labels: which labels, in this order; None: all but 0 of the fixed, the warped and (where
             given) the moving map.
         variant: a row of the table above.
-        moving_labels: labels of the moving map before the warp, which `learn2reg` asks; without
-            them only a label absent from the fixed map is taken for absent.
+        moving_labels: labels of the moving map before the warp, for `learn2reg`; without them only
+            a label absent from the fixed map counts as absent.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: one of {', '.join(VARIANTS)}, got {variant!r}")

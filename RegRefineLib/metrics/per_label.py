@@ -1,11 +1,11 @@
 """Surface metrics of every label of a pair of label maps, each inside its own bounding box.
 
-A label absent from the fixed map (or, where told, from the moving map) has nothing to compare: NaN.
-A label of both that the warp made vanish is the warp's failure; the published programs disagree on
-what it counts:
+A label absent from the fixed map (or from the moving map, if its labels are given) is NaN. A label
+of both maps that vanishes in the warped one is a failure of the warp; published programs disagree
+on its value:
 
 - `infinite`: the distance is infinite (Learn2Reg, where the mean is then infinite too);
-- `missing`: NaN, left out of the mean, which thereby looks better than it is;
+- `missing`: NaN, left out of the mean, which makes the mean look better than it is;
 - `unwarped`: the moving label before the warp stands in for it (Reg-TTR).
 """
 
@@ -28,7 +28,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Absence:
-    """How labels count that are not in every map.
+    """How to treat labels that are not in every map.
 
     Attributes:
         vanished: the rule for a label that only the warped map lacks, by name.

@@ -1,18 +1,18 @@
 """The metrics that a run reports before and after, as plain JSON values.
 
-Each figure is there where its input is given; None is a figure that cannot be had (a label absent
-from the fixed or the moving map, an infinite distance, a constant image).
+Each metric is present if its input is given; None marks an undefined value (a label absent from the
+fixed or the moving map, an infinite distance, a constant image).
 
-- dice: Learn2Reg's, a label that the warp made vanish 0; `mean` and one per label.
+- dice: Learn2Reg's, with 0 for a label that vanished in the warp; `mean` and one per label.
 - dice_absent_zero: the mean with labels absent from both maps as 0 (Reg-TTR's), of the labels of
   the three maps.
 - hd95_mm: DeepMind's, `mean` over the labels that have one; assd_mm: of border voxels, the mean.
-- vanished_labels: those the warp lost, which the two distances leave out.
+- vanished_labels: those that vanished in the warp, which the two distances leave out.
 - folds_percent: determinants <= 0 (numpy.gradient, all voxels).
 - sd_log_jacobian: of ln det J over all voxels; sd_log_jacobian_inside: within the mask, else the
   fixed image's body; det_below_..., det_above_..._percent: voxels beyond that change of volume;
   largest_gradient: of grad u, Frobenius; bending_energy: mean, 1/mm^2 (roughness.py).
-- sdlogj: Learn2Reg's figure of that name, of log(det J + 3): about a fifth of sd_log_jacobian.
+- sdlogj: Learn2Reg's metric of that name, of log(det J + 3): about a fifth of sd_log_jacobian.
 - largest_mm: the longest displacement; ncc: global; tre_mm: the landmarks' mean, linear.
 """
 
@@ -48,7 +48,7 @@ class Images(NamedTuple):
 class Landmarks(NamedTuple):
     """Corresponding points (n, 3) in RAS mm.
 
-    `moved` are the fixed ones through the mapping, where it is known better than by the field.
+    `moved` are the fixed ones mapped exactly, if the mapping is known better than by the field.
     """
 
     fixed: FloatArray
@@ -72,8 +72,8 @@ def report(
         field: the whole mapping on the fixed grid.
         moving_labels: the map before the warp (any grid) or its labels, to tell an absent label
             from a vanished one.
-        images: the images to compare, on one grid.
-        points: landmarks; they need the field or where they were moved to.
+        images: the images to compare, on the same grid.
+        points: landmarks; they need the field or their moved positions.
 
     Raises:
         ValueError: maps or images that belong together differ in shape.
@@ -93,7 +93,7 @@ def report(
 
 
 def landmark_errors(points: Landmarks, field: DisplacementField | None) -> FloatArray:
-    """Return how far from its partner each landmark ends, (n,) in mm."""
+    """Return the distance of each mapped landmark from its counterpart, (n,) in mm."""
     if points.moved is not None:
         return landmarks.distances(points.moved, points.moving)
     if field is None:

@@ -1,8 +1,9 @@
-"""How rough a mapping is: what folds alone do not say.
+"""Roughness of a mapping, which folds alone do not show.
 
-A field may be free of folds and still press tissue to a fiftieth of its volume beside voxels that
-grow tenfold. The spread of ln det J, the shares of voxels beyond given volume changes, the largest
-gradient and the bending energy say so. All are of numpy.gradient's determinants (jacobian.py).
+A field may be free of folds and still compress tissue to a fiftieth of its volume next to voxels
+that grow tenfold. The spread of ln det J, the shares of voxels beyond given volume changes, the
+largest gradient and the bending energy reveal this. All are computed from numpy.gradient's
+determinants (jacobian.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from ..geometry import DisplacementField, FloatArray
 
-# a fold counts as a compression to a hundredth: ln 0 would make one voxel the whole figure
+# a fold counts as compression to a hundredth: with ln 0 one voxel would dominate the metric
 LEAST, MOST = 1e-2, 1e2
 SLAB = 16  # planes
 
@@ -88,7 +89,7 @@ def _bending(values: FloatArray, slopes: list[FloatArray], edges: list[float], o
 
 
 def _central(values: FloatArray, axis: int, middle: bool = False) -> FloatArray:
-    """Return f(+1) - f(-1), or f(+1) - 2 f + f(-1), where both neighbours are there."""
+    """Return f(+1) - f(-1), or f(+1) - 2 f + f(-1), where both neighbours exist."""
     n = values.shape[axis]
     if n < 3:
         return np.zeros((0,) * values.ndim, values.dtype)
@@ -109,11 +110,11 @@ def _square_sum(values: FloatArray, axis: int, own: slice) -> float:
 
 
 def body(image: FloatArray) -> NDArray[np.bool_]:
-    """Return the voxels of the body in an image (k, j, i): what is not empty space around it.
+    """Return the mask of the body in an image (k, j, i), without the empty space around it.
 
-    Above half of Otsu's threshold (Otsu 1979), counted from the lowest intensity, with the cavities
-    that are closed within the volume, as lungs, bowel and ventricles are. Everything where that
-    leaves nothing.
+    Above half of Otsu's threshold (Otsu 1979), counted from the lowest intensity, including
+    cavities that are closed within the volume, such as lungs, bowel and ventricles. If that is
+    empty, all voxels.
     """
     values = np.asarray(image, dtype=np.float32)
     low, high = float(values.min()), float(values.max())

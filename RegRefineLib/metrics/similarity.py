@@ -1,4 +1,4 @@
-"""How alike two images are."""
+"""Image similarity."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ Two notions of a surface are in use, and metrics of one cannot be compared with 
   weighted by its area; Learn2Reg's and Reg-TTR's HD95 and the NSD.
 - `border_distances` (MedPy, MONAI): the mask's voxels with a neighbour outside, all alike.
 
-Spacing is in mm in array order, the reverse of `Geometry.spacing`. Empty masks: where both are
-empty every figure is NaN; where one is, distances are infinite and overlaps 0. (The
-surface-distance package, whose table of areas is used here, fails on them under numpy 2.)
+Spacing is in mm in array order, the reverse of `Geometry.spacing`. Empty masks: if both are empty
+every metric is NaN; if one is, distances are infinite and overlaps 0. (The surface-distance
+package, whose table of areas is used here, fails on them under numpy 2.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of a registration network: all that the rest of the library may ask one.
+"""The interface of a registration network: all that the rest of the library relies on.
 
 A network is a class of its own file that derives from `RegistrationNetwork`, takes its options as
 keywords with defaults, and implements `forward`; a row in registry.NETWORKS makes it known. Every
@@ -62,7 +62,7 @@ class RegistrationNetwork(nn.Module):
         spacing_mm: voxel size that the architecture is made for, used where the weights state
             none; None: any.
         recursive: the network takes a displacement and corrects it, so that `following` can
-            continue from any start; False: it sees the two images alone.
+            continue from any start; False: its input is the two images alone.
         half_resolution: `flow_of` ends at half of the images' resolution.
     """
 
@@ -102,7 +102,7 @@ class RegistrationNetwork(nn.Module):
 
     @classmethod
     def options_for(cls, shape: Sizes) -> dict[str, Any]:
-        """Return the constructor options that training on images of `shape` asks for."""
+        """Return the constructor options that training on images of `shape` requires."""
         return {}
 
     # --- several steps ---------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class RegistrationNetwork(nn.Module):
         return list(islice(self.following(moving, fixed), count))
 
     def mapping(self, moving: Tensor, fixed: Tensor) -> Transformation:
-        """Return what the network finds as a mapping, on the grid of `squeezed` images."""
+        """Return the network's result as a mapping, on the grid of `squeezed` images."""
         return GridTransformation(self(moving, fixed))
 
     # --- weights ---------------------------------------------------------------------------------

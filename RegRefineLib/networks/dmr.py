@@ -4,7 +4,7 @@ One encoder for both images; on each of four levels a Deformer gives a displacem
 refining network merges them with the features, from 1/16 of the size to the full one. Takes moving
 before fixed and gives voxels, like the published program, whose warp reads the field in a
 half-voxel convention (ops/warp.py): with `released=True`, `forward` returns the displacement that
-moves an image exactly as that warp does. `fields` has the fields as they come.
+moves an image exactly as that warp does. `fields` returns the unconverted fields.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class _Backbone(nn.Module):
 class DMR(RegistrationNetwork):
     """The Deformer network; 7,976,611 parameters.
 
-    While training, batch norm sees both images at once, as published.
+    In training, batch norm covers both images at once, as published.
 
     Args:
         dropout: of the Deformers' tokens, while training.

@@ -1,4 +1,4 @@
-"""FiRework (arXiv 2410.09595): a network that sees its own last field and subtracts its error.
+"""FiRework (arXiv 2410.09595): a network that takes its last field and subtracts its error.
 
     phi^{k+1} = phi^k - R(I_f, I_m, I_m o phi^k, phi^k),    phi^0 = 0
 
@@ -42,7 +42,7 @@ class _FiRework(RegistrationNetwork):
         self.stride = network.stride
 
     def error(self, moving: Tensor, fixed: Tensor, field: Tensor | None) -> Tensor:
-        """Return R: the error (N, 3, D, H, W) in voxels that the network sees in a field.
+        """Return R: the error (N, 3, D, H, W) in voxels that the network estimates in a field.
 
         Args:
             field: the last displacement, or None for the zero field.

@@ -3,7 +3,8 @@
 Takes moving before fixed and gives voxels, like the published program. It was made for cardiac
 stacks: the last array axis is the slice axis, which is never made coarser. Both images pass one
 encoder and one decoder side by side; on every level the moving half of the features is warped, so
-that the next one looks for what is left. Fields of the levels are added, not composed.
+that the next level estimates the remaining displacement. The levels' fields are added, not
+composed.
 """
 
 from __future__ import annotations
@@ -166,8 +167,8 @@ class Pyramid(RegistrationNetwork):
     def _on_both(self, step: Callable[..., Tensor], *features: Both) -> Both:
         """Return `step` of both images' features.
 
-        In training both go at once, because batch norm is to see them together; else one after the
-        other, which takes half the memory.
+        In training both are processed at once, so that batch norm covers them together; otherwise
+        one after the other, which takes half the memory.
         """
         if self.training:
             return step(*(torch.cat(list(both)) for both in features)).chunk(2)

@@ -1,8 +1,8 @@
 """MemWarp, discontinuity through learnt memory filters (Zhang et al., MICCAI 2024).
 
-The pyramid of lapwarp.py with another end: on the three finest levels the flow is the product of
-features with filters that are recalled, voxel by voxel, for the tissue that the fixed image seems
-to show. Each tissue has its own filters, so that the field may slide where tissues meet.
+The pyramid of lapwarp.py with different heads: on the three finest levels the flow is the product
+of the features with filters that are recalled, voxel by voxel, for the most likely tissue in the
+fixed image. Each tissue has its own filters, so that the field may slide where tissues meet.
 """
 
 from __future__ import annotations

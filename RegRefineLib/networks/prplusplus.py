@@ -1,13 +1,13 @@
 """PR++, the dual-stream pyramid (Kang et al., MedIA 2022), as the SMILE lab rewrote it.
 
 The version behind that lab's published comparisons; the authors' own is prplusplus_official. Both
-images pass one U-Net; on each of five levels the moving features are warped by what was found so
-far, correlated with the fixed ones, and a further flow is read from both and the correlation. Takes
+images pass one U-Net; on each of five levels the moving features are warped by the field so far and
+correlated with the fixed ones, and a further flow is estimated from both and the correlation. Takes
 moving before fixed and gives voxels.
 
-One thing differs from the published program and is had with `released=True`: when the accumulated
-field meets a flow of twice the resolution, the published program samples it there without doubling
-it, so that coarse flows enter the result at 1/2 to 1/8 of their size.
+One detail differs from the published program and is restored by `released=True`: when the
+accumulated field meets a flow of twice the resolution, the published program samples it there
+without doubling it, so that coarse flows enter the result at 1/2 to 1/8 of their size.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """RDP, the recursive deformable pyramid (Wang, Ni, Wang, IEEE TMI 2024).
 
 Takes moving before fixed and gives voxels, like the published program. The displacement grows from
-1/8 resolution to the full one; on each level a small network looks again, a few times, at the fixed
-features and the moving features warped so far, and a velocity found there is integrated and applied
-before what was found earlier.
+1/8 resolution to the full one; on each level a small network is applied a few times to the fixed
+features and the moving features warped so far, and the velocity it predicts is integrated and
+applied before the earlier displacement.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """uniGradICON and multiGradICON (Tian et al., MICCAI 2024; Demir et al., WBIR 2024).
 
 One architecture, two sets of weights. Four U-Nets, the first at a quarter of the size, the second
-at half of it, each looking at what those before have left; the mapping is their composition
-x -> u1(u2(u3(u4(x)))) (u meaning x + u(x)) in a unit cube with a voxel's centre in each corner.
-The published program is trained for 175^3 voxels, whatever the image's own proportions; here the
-images are squeezed into that cube and the displacement comes back in voxels of the images' grid.
+at half of it, each correcting what the previous ones have left; the mapping is their composition x
+-> u1(u2(u3(u4(x)))) (u meaning x + u(x)) in a unit cube with a voxel's centre in each corner. The
+published program is trained for 175^3 voxels, whatever the image's own proportions; here the images
+are squeezed into that cube and the displacement comes back in voxels of the images' grid.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Single(nn.Module):
 
 
 class _Half(nn.Module):
-    """A network that sees the images at half of their size, rounded up."""
+    """A network that takes the images at half of their size, rounded up."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Half(nn.Module):
 
 
 def _two_steps(phi: nn.Module, psi: nn.Module, a: Tensor, b: Tensor) -> Composition:
-    """Return what `phi` finds and then what `psi` finds with the moving image as `phi` left it."""
+    """Return the mapping of `phi`, then that of `psi` for the moving image warped by `phi`."""
     first = phi(a, b)
     second = psi(unit_cube.look_up(a, first.on_grid(a)), b)
     return Composition(first.fields + second.fields)
@@ -102,9 +102,9 @@ class _Two(nn.Module):
 class UniGradICON(RegistrationNetwork):
     """The mapping of moving to fixed; 70,680,916 parameters.
 
-    One call finds one direction. The other is a call with the images exchanged; both at once are a
-    batch of two. Images are expected in [0, 1]. Batch norm must stay in evaluation mode, also when
-    the weights are optimised for a pair.
+    One call registers in one direction. The other direction is a call with the images exchanged;
+    both at once are a batch of two. Images are expected in [0, 1]. Batch norm must stay in
+    evaluation mode, also when the weights are optimised for a pair.
 
     Args:
         size: the cube's voxels, one number or one per axis; trained for 175.

@@ -141,10 +141,10 @@ class VoxelMorph(RegistrationNetwork):
 
     @classmethod
     def infer(cls, shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that a published file was made with.
+        """Return the constructor options of a published file.
 
-        Features come from the shapes; how the flow is integrated cannot be seen in them and comes
-        from the constructor arguments that torch and Keras files keep, if they do.
+        Features come from the shapes; how the flow is integrated does not show in them and comes
+        from the constructor arguments, if a torch or Keras file contains them.
         """
         unet = r"unet_model\.{}\.(\d+)\.{}main"
         options: dict[str, Any] = {

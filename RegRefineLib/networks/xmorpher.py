@@ -1,12 +1,13 @@
-"""XMorpher: two streams that look at each other through cross-window attention (Shi, MICCAI 2022).
+"""XMorpher: two streams coupled by cross-window attention (Shi, MICCAI 2022).
 
 Queries come from windows of 2x2x2 tokens, keys and values from the three times wider window of the
 other image. Takes moving before fixed and gives voxels, like the published program, which calls its
-fixed stream `moving` inside. Two things differ there and are had with `released=True`:
+fixed stream `moving` inside. Two details differ there and are restored by `released=True`:
 
 * of a window's 27 neighbours one, at (+1, -1, +1), is left empty by a slip in the indices;
 * its warp reads the field in a half-voxel convention (ops/warp.py). `forward` then returns the
-  displacement that moves an image exactly as that warp does; `fields` has the field as it comes.
+  displacement that moves an image exactly as that warp does; `fields` returns the unconverted
+  field.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Cross(nn.Module):
-    """Encoder and decoder of both streams; their sum of knowledge as 24 channels at full size."""
+    """Encoder and decoder of both streams; their joint features are 24 channels at full size."""
 
     def __init__(
         self, embed: int, depths: Sequence[int], heads: Sequence[int], drop: float

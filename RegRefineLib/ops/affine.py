@@ -1,4 +1,4 @@
-"""A volume through a matrix, with derivatives by its twelve numbers."""
+"""Resampling a volume through a matrix, with derivatives by its twelve entries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def through_matrix(
 
     A weight of None is one everywhere.
 
-    Beyond the image its border goes on; beyond the weight it is zero, fading in over one voxel.
+    Outside, the image repeats its border; the weight is zero, fading in over one voxel.
     Differentiable in the matrix.
 
     Args:
@@ -38,7 +38,7 @@ def through_matrix(
 
 
 class _ThroughMatrix(torch.autograd.Function):
-    """The compiled form: derivatives by the positions are kept, and summed up when asked for."""
+    """The compiled form: derivatives by the positions are kept, and summed up on demand."""
 
     @staticmethod
     def forward(

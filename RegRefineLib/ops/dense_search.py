@@ -5,7 +5,7 @@ cells of `spacing` voxels; every integer displacement up to `reach` cells is a l
 every cell; six sweeps weigh cost against distance from a smoothed field. Fields here are
 (1, 3, d, h, w) in cells, component c along array axis c, fixed cell x -> moving x + u(x).
 
-Labels are walked one at a time on images that stay in the processor's cache: (labels, cells) is
+Labels are processed one at a time on images that stay in the processor's cache: (labels, cells) is
 the largest thing ever held, never (labels, channels, cells).
 """
 
@@ -124,7 +124,7 @@ def coupled_convex(costs: Costs, coupling: tuple[float, ...] = COUPLING) -> Tens
     """Return the smooth field of the coupled convex optimisation, (1, 3, d, h, w) in cells.
 
     From the cheapest labels: average them over 3^3 cells, then choose anew the label that is cheap
-    and near that average, ever more near as the coefficients of `coupling` grow.
+    and near that average, increasingly near as the coefficients of `coupling` grow.
     """
     chosen = costs.cheapest()[1]
     for coefficient in coupling:
@@ -156,7 +156,7 @@ def _nearest_cheap(costs: Costs, soft: Tensor, coefficient: float) -> Tensor:
 def inverse_consistent(
     forward: Tensor, backward: Tensor, *, iterations: int = 15, released: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return both fields, drawn towards being each other's inverse.
+    """Return both fields, made approximately inverse to each other.
 
     u <- (u - v(x + u)) / 2 and v <- (v - u(x + v)) / 2, together. With `released`, positions are
     stretched by N/(N-1) and zeros lie outside, as in the published program; else positions are

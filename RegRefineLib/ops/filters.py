@@ -56,7 +56,7 @@ def window_sum(x: Tensor, weights: Weights) -> Tensor:
 
 
 def downsampled(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return (..., D, H, W) on a grid of `shape` in the same block, smoothed as thinning asks for.
+    """Return (..., D, H, W) on a grid of `shape` of the same extent, smoothed against aliasing.
 
     A Gaussian of 0.42 new voxels along every axis that gets fewer of them, edges continued, then
     trilinear interpolation: together one small matrix per axis.

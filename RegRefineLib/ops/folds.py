@@ -1,9 +1,9 @@
-"""Mend the last few folds of a field: smooth it where its Jacobian determinant is not positive.
+"""Repair the last few folds of a field by smoothing where its Jacobian determinant is <= 0.
 
-Small compositive steps fold (nearly) nowhere, but the steps are discrete, and a given start may
-fold. A fold is a place where neighbours crossed: averaging the displacement there, and only there,
-uncrosses them. A wide collapse, as where air is pressed to nothing at the image's edge, asks for a
-wide average, so what a few rounds leave is averaged wider.
+Small compositive steps hardly ever fold, but the steps are discrete, and a given start may fold. At
+a fold neighbouring points have crossed: averaging the displacement there, and only there, restores
+their order. A wide collapse, such as air compressed to nothing at the image border, needs a wide
+average, so folds that remain after a few rounds are averaged more widely.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from .filters import box as box_window
 from .filters import gaussian, window_sum
 from .warp import jacobian_determinant
 
-REACH = 2.0  # how far around a fold it is smoothed, in sigmas
+REACH = 2.0  # distance from a fold up to which the field is smoothed, in sigmas
 ROUNDS_PER_SIGMA = 3  # of one voxel, then of two, ...
 LEAST_DETERMINANT = 0.02
 
 
 @torch.no_grad()
 def repair_folds(displacement: Tensor, rounds: int = 20) -> Tensor:
-    """Return (1, 3, D, H, W) in voxels without folds, or with what is left after the rounds.
+    """Return (1, 3, D, H, W) in voxels without folds, or with those left after the last round.
 
-    Voxels out of reach of every fold (a few; more for what the first rounds leave) stay as they
-    are; a field without folds is returned itself.
+    Voxels beyond the reach of every fold (a few voxels; more for folds that the first rounds leave)
+    are unchanged; a field without folds is returned as it is.
     """
     determinant = jacobian_determinant(displacement)
     mended = displacement
@@ -54,7 +54,7 @@ def _reach(sigma: float) -> int:
 
 
 def _update(determinant: Tensor, displacement: Tensor, box: tuple[slice, ...]) -> None:
-    """Write the determinant within the box, but its own faces, where nothing has changed."""
+    """Write the determinant within the box, except on its faces, where nothing has changed."""
     fresh = jacobian_determinant(displacement[box])
     into, out_of = [slice(None)] * 2, [slice(None)] * 2
     for side, n in zip(box[2:], displacement.shape[2:], strict=True):
@@ -77,6 +77,6 @@ def _around(folded: Tensor, sigma: float) -> tuple[slice, ...]:
 
 
 def _averaged(field: Tensor, sigma: float) -> Tensor:
-    """Return the local mean; beyond the border the field does not count."""
+    """Return the local mean over voxels inside the grid."""
     ones = field.new_ones((1, 1, *field.shape[2:]))
     return window_sum(field, gaussian(sigma)) / window_sum(ones, gaussian(sigma))

@@ -4,9 +4,9 @@ For E = 1/2 int (ln det D phi)^2 and a small step phi o (id + d), integration by
 
     dE = int (l - 1) grad l . d     with l = ln det D phi,
 
-so d = (1 - l) grad l goes down E: where tissue is pressed together (l < 0) neighbours flow in, most
-where it is pressed most. It evens out changes of volume alone; shear and turns stay as they are,
-which a Gaussian on the displacement would take along.
+so d = (1 - l) grad l decreases E: where tissue is compressed (l < 0) its neighbours flow in, most
+where it is compressed most. Only changes of volume are evened out; shear and rotation, which a
+Gaussian on the displacement would also smooth, are unaffected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .warp import jacobian_determinant
 
 LEAST_DETERMINANT = 0.05  # ln det of a fold
 LEAST_WEIGHT, MOST_WEIGHT = 0.2, 4.0
-LONGEST = 0.3  # of a step, in voxels: what is explicit must stay stable
+LONGEST = 0.3  # of a step, in voxels, so that the explicit scheme stays stable
 
 
 @torch.no_grad()

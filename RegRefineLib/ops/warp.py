@@ -1,4 +1,4 @@
-"""Moving images and fields through displacements: all that knows grid_sample.
+"""Warping images and fields by displacements; the only file that uses grid_sample.
 
 Displacements are (N, 3, D, H, W) in voxels, component c along array axis c; the sampled position of
 voxel x is x + u(x), exactly (align_corners=True in torch's words). Published programs that read
@@ -47,14 +47,14 @@ def warp(
         displacement: (N, 3, d, h, w) in voxels; its grid's first voxel is the image's first.
         mode: linear or nearest.
         padding: zeros or border, for positions outside the image (zeros fade in over one voxel);
-            cut: zero as soon as the position leaves the block of voxel centres, as scipy's
-            constant mode and so Learn2Reg's label warp have it.
+            cut: zero as soon as the position leaves the block of voxel centres, as in scipy's
+            constant mode and hence in Learn2Reg's label warp.
         convention: exact; reg-ttr: the loss warp of the published Reg-TTR, which moves u * N/(N-1)
-            (specs: align_corners=False identity with (N-1)/2 scaling); half-voxel: DMR, XMorpher
-            and PR++, whose position (x + u) * N/(N-1) - 0.5 shifts even a zero field.
+            (an align_corners=False identity with (N-1)/2 scaling); half-voxel: DMR, XMorpher and
+            PR++, whose position (x + u) * N/(N-1) - 0.5 shifts even a zero field.
         quick: without effect; to be dropped.
 
-    Differentiable in the displacement, and in the image unless the image needs no gradient.
+    Differentiable in the displacement and, if it requires a gradient, in the image.
     """
     if convention == "reg-ttr":
         return _grid_sample(image, _published_points(image, displacement), mode, padding, False)
@@ -114,7 +114,7 @@ def _line(shape: tuple[int, ...], convention: str) -> sampling.Line:
 def _scaled(position: Tensor, n: int) -> Tensor:
     """Return positions on an axis of n voxels in grid_sample's -1..1.
 
-    The quotient is formed first: it alone is rounded, where a factor 2/(n-1) would be once more.
+    The quotient is formed first, so that rounding occurs once; a factor 2/(n-1) would add another.
     """
     return (position / max(n - 1, 1)).mul_(2.0).sub_(1.0)
 
@@ -122,8 +122,8 @@ def _scaled(position: Tensor, n: int) -> Tensor:
 def _published_points(image: Tensor, displacement: Tensor) -> Tensor:
     """Return the points of x + u * N/(N-1), rounded as the published programs round them.
 
-    Adam turns the sign of a tiny gradient into a whole step, and near whole voxels that sign hangs
-    on the last bit of the position (ConvexAdam and Reg-TTR build their positions this way).
+    Adam turns the sign of a tiny gradient into a whole step, and near whole voxels that sign
+    depends on the last bit of the position (ConvexAdam and Reg-TTR build their positions this way).
     """
     shape = tuple(displacement.shape[2:])
     grid = _half_voxel_grid(shape, displacement.dtype, str(displacement.device))
@@ -153,7 +153,7 @@ def _grid_sample(
     """grid_sample split so that all CPU threads work on a single pair (float64, published points).
 
     On a CPU torch runs grid_sample in parallel over the batch only; points are independent, so one
-    pair's points are dealt out as a batch over the same (expanded, not copied) image.
+    pair's points are split into a batch over the same (expanded, not copied) image.
     """
     torch_mode = {"linear": "bilinear", "nearest": "nearest"}[mode]
     count = points.shape[1] * points.shape[2] * points.shape[3]
@@ -201,9 +201,9 @@ def integrate(velocity: Tensor, steps: int = 7, *, padding: str = "zeros") -> Te
 def invert(displacement: Tensor, steps: int = 50, tolerance_voxels: float = 1e-3) -> Tensor:
     """Return v with x + v(x) = the inverse of x + u(x), by a damped fixed point.
 
-    v <- (v - u(x + v)) / 2: the whole step would run away where u changes by more than a voxel
-    from one voxel to the next. The best iterate (least mean residual) is kept, so a field with
-    folds gives the best that can be had; measure it with `inverse_error`.
+    v <- (v - u(x + v)) / 2: the undamped step would diverge where u changes by more than a voxel
+    from one voxel to the next. The best iterate (least mean residual) is returned, so a field with
+    folds gives the best available approximation; measure it with `inverse_error`.
     """
     best = inverse = -displacement
     least = float("inf")
@@ -224,7 +224,7 @@ def inverse_error(displacement: Tensor, inverse: Tensor) -> Tensor:
 
 
 def missed(displacement: Tensor, inverse: Tensor) -> Tensor:
-    """Return v(x) + u(x + v(x)) (N, 3, D, H, W) in voxels: how far x + v(x) is not led back."""
+    """Return v(x) + u(x + v(x)) (N, 3, D, H, W) in voxels: the residual of v as inverse of u."""
     return compose(displacement, inverse)
 
 
@@ -272,7 +272,7 @@ def resize(displacement: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def to_millimetres(displacement: Tensor, geometry: Geometry) -> DisplacementField:
     """Return the field in RAS mm of a displacement (1, 3, D, H, W) in voxels of `geometry`.
 
-    The only way out of torch's voxels.
+    The only conversion from torch's voxels to RAS mm.
     """
     array = displacement[0].detach().float().cpu().numpy()
     return DisplacementField.from_voxels(np.moveaxis(array[::-1], 0, -1), geometry)

@@ -13,7 +13,7 @@ STAGE_COLOURS = {"before": "#5c6470", "initial": "#7aa6d8", "affine": "#7aa6d8",
 
 
 def plain(axis: Axes, name: str) -> None:
-    """Give an axes the paper's colours, horizontal lines only, and the name of its upright axis."""
+    """Give an axes the paper's colours, horizontal lines only, and a label on its vertical axis."""
     axis.set_facecolor(PAPER)
     axis.set_axisbelow(True)
     axis.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.7)
@@ -31,7 +31,7 @@ def dashed(axis: Axes, value: float, name: str) -> None:
 
 
 def at_least(axis: Axes, span: float) -> None:
-    """Widen the upright axis about its middle to `span`, so that little looks like little."""
+    """Widen the vertical axis about its centre to `span`, so that small differences look small."""
     low, high = axis.get_ylim()
     if high - low < span:
         middle = (low + high) / 2
@@ -63,7 +63,7 @@ def bars(axis: Axes, values: Mapping[str, Sequence[float]], names: Sequence[str]
 
 
 def table(axis: Axes, rows: Sequence[Sequence[str]]) -> None:
-    """Write rows of text, the first one the heads; the last column stands out."""
+    """Write rows of text, the first one as the header; the last column is emphasised."""
     axis.set_axis_off()
     columns = len(rows[0])
     right = 1.0 - 0.2 * np.arange(columns - 1)[::-1]

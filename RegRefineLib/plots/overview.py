@@ -1,4 +1,4 @@
-"""Pictures of a registration: what was brought together, how well, and how it got there.
+"""Figures of a registration: the aligned images, the metrics, and the loss over the steps.
 
 Drawn with matplotlib on a canvas of its own (Agg): no window, no global state of matplotlib's.
 """
@@ -40,12 +40,12 @@ class Comparison:
 
     Attributes:
         fixed: the fixed image.
-        before, after: the moving image through the linear part alone, and through the whole field.
+        before, after: the moving image warped by the linear part alone, and by the whole field.
         field: the whole mapping; `affine` its linear part, fixed RAS mm -> moving RAS mm.
         fixed_labels, before_labels, after_labels: label maps, or None.
         label_names: for the bars.
         dice: per stage (before, affine, after) the value of each label; None counts as 0.
-        table: rows of text, the first the heads.
+        table: rows of text, the first one the header.
         window: intensities shown black and white in both images; None: each image's own range.
         title: one line.
     """
@@ -77,7 +77,7 @@ _ROWS = {
 
 
 def of_result(result: Result, fixed: Volume, moving: Volume, extras: Extras) -> Comparison:
-    """Return what there is to show of a result; names, window and title are left to the caller."""
+    """Return the overview of a result; names, window and title are left to the caller."""
     grid, labels = fixed.geometry, extras.moving_labels
     outside = float(moving.array.min())
     stages = stages_of(result)
@@ -110,7 +110,7 @@ def _table(stages: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def overview(shown: Comparison, path: PathLike) -> None:
-    """Write a PNG: three planes by six panels, and below the labels' Dice and a table of metrics.
+    """Write a PNG: three planes by six panels, with the labels' Dice and a table of metrics below.
 
     White lines are the fixed image's labels, colours those of the image under them.
 

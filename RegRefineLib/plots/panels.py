@@ -76,7 +76,7 @@ def outline(axis: Axes, plane: Plane, labels: NDArray) -> None:
 
 
 def letters(axis: Axes, plane: Plane) -> None:
-    """Write which way the patient lies at the four edges."""
+    """Write the patient directions at the four edges."""
     places = (
         (0.5, 0.97, "center", "top"),
         (0.5, 0.03, "center", "bottom"),
@@ -94,9 +94,9 @@ def letters(axis: Axes, plane: Plane) -> None:
 def show_deformation(
     axis: Axes, plane: Plane, whole: DisplacementField, affine: FloatArray
 ) -> None:
-    """Draw what is left of a mapping without its linear part: volume change, grid lines, folds.
+    """Draw the non-linear part of a mapping: volume change, grid lines, folds.
 
-    The lines are those of a grid in the moving image, `GRID_MM` apart, as the fixed image sees it.
+    The lines are those of a grid in the moving image, `GRID_MM` apart, drawn in the fixed image.
     """
     vectors, within = plane.slab(whole.vectors)
     slab = DisplacementField(vectors, Geometry(vectors.shape[:3], whole.geometry.affine))

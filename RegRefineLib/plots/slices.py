@@ -1,7 +1,7 @@
-"""Axial, coronal and sagittal cuts of volumes as people look at them, whatever the axes' order.
+"""Axial, coronal and sagittal slices in radiological display, whatever the order of the axes.
 
-Radiological: the patient's right is on the left; anterior is up in axial cuts and on the left in
-sagittal ones. A volume that is oblique is cut along its own axes, named after the nearest ones.
+The patient's right is on the left; anterior is up in axial cuts and on the left in sagittal ones. A
+volume that is oblique is cut along its own axes, named after the nearest ones.
 """
 
 from __future__ import annotations

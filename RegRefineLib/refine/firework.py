@@ -1,11 +1,11 @@
-"""FiRework's steps from any start: a trained network subtracts the error that it sees in a field.
+"""FiRework's steps from any start: a trained network subtracts the error it finds in a field.
 
     phi^{k+1} = phi^k - R(I_f, I_m, I_m o phi^k, phi^k)    (arXiv 2410.09595; networks/firework.py)
 
 phi^0 is the start's field, of whatever kind; from zero, the first step is the network's own first
-stage. The paper fixes n per data set by the labels of its test images; here
-the images alone decide: the steps end when the local NCC of the warped image gains no more, and the
-best field is kept, the start included.
+stage. The paper fixes n per data set by the labels of its test images; here the images alone
+decide: the iteration ends when the local NCC of the warped image no longer improves, and the best
+field, which may be the start, is kept.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
         for _ in range(options.steps):
             with autocast(pair.device, options.precision):
                 found = next(following)
-            # what the network changed is brought to the pair's grid, so that a start finer than
+            # only the network's change is resampled to the pair's grid, so that a start finer than
             # the network's grid keeps its detail
             change = found if first is None else found - first
             run.settle(start + grid.displacement(change.to(start.dtype)))
@@ -58,7 +58,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
 
 @dataclass
 class _Run:
-    """The criterion of each field, and the field that the run will end with."""
+    """The criterion of each field, and the field that is kept as the result."""
 
     pair: Pair
     start: Tensor
@@ -80,7 +80,7 @@ class _Run:
         return float(self.measure(self.pair.fixed, moved, self.mask))
 
     def settle(self, displacement: Tensor) -> None:
-        """Keep and report a step's field; say in `because` why the steps should end, if so."""
+        """Record and report a step's field; set `because` to the reason if the steps should end."""
         self.last = displacement
         loss = self.criterion(displacement)
         self.without_gain += 1

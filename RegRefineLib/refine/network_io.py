@@ -1,13 +1,14 @@
-"""Instance optimisation: a network's weights are trained on for the one pair at hand.
+"""Instance optimisation: a network's weights are fine-tuned on the pair at hand.
 
 uniGradICON's (Tian et al., MICCAI 2024): 50 Adam steps of 2e-5 on all weights, for
 
     L = LNCC(I_f, I_m o phi) + LNCC(I_m, I_f o psi) + 1.5 * GradICON(phi, psi)
 
-where phi and psi are what the network finds for the pair and for the exchanged pair, and images are
-zero outside (the page says continued; the published losses are met with zeros). A copy of the
-network is trained, and batch norm keeps its statistics, so one pair never changes another's result.
-Any network of the registry will do; with a regulariser of one displacement it is asked once a step.
+where phi and psi are the network's mappings for the pair and for the exchanged pair, and images are
+zero outside (the project page says the border is continued; the published losses are reproduced
+with zeros). A copy of the network is trained, with fixed batch-norm statistics, so one pair never
+affects another's result. Any network of the registry can be used; with a regulariser of one
+displacement it is evaluated once per step.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from .settings import GRADICON, NetworkIO
 def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Report) -> Refined:
     """Return the displacement (1, 3, D, H, W) in voxels of the trained copy of a network.
 
-    The start is not used: it is what the same network gave, or is replaced by it.
+    The start is not used: it comes from the same network, or is replaced by the network's result.
 
     Args:
         settings: those of NetworkIO, and those of the network start (weights, network, like and
@@ -53,7 +54,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
 def optimise(
     network: RegistrationNetwork, pair: Pair, grid: NetworkGrid, options: NetworkIO, report: Report
 ) -> Refined:
-    """Return what a copy of `network` gives after the steps; `network` itself stays as it is.
+    """Return the result of a copy of `network` after the steps; `network` itself is unchanged.
 
     The loss is measured before every step and after the last: steps + 1 records.
     """
@@ -88,7 +89,7 @@ class _Images:
 
     @classmethod
     def of(cls, pair: Pair, grid: NetworkGrid, network: RegistrationNetwork) -> _Images:
-        """Return the pair as `network` sees it, squeezed where it squeezes."""
+        """Return the pair as input to `network`, squeezed if the network squeezes."""
         squeezed = network.squeezed
 
         def mask(given: Tensor | None) -> Tensor | None:
@@ -108,13 +109,13 @@ class Found(NamedTuple):
 
 
 def find(network: RegistrationNetwork, moving: Tensor, fixed: Tensor) -> Found:
-    """Return what the network finds; images (1, 1, D, H, W) on its grid."""
+    """Return the network's mapping; images (1, 1, D, H, W) on its grid."""
     mapping = network.mapping(moving, fixed)
     return Found(mapping.displacement(fixed), mapping.offset)
 
 
 class _Objective:
-    """The terms of L by name, and the displacement on the pair's grid that they are of."""
+    """The terms of L by name, and the displacement on the pair's grid that they belong to."""
 
     def __init__(self, network: RegistrationNetwork, images: _Images, options: NetworkIO) -> None:
         self.network, self.images, self.options = network, images, options
@@ -156,7 +157,7 @@ def gradicon(there: Found, back: Found, noise: Tensor) -> Tensor:
 
 @dataclass
 class _Run:
-    """The records of a run and the field it will end with."""
+    """The history of a run, and the field that is kept as its result."""
 
     grid: NetworkGrid
     options: NetworkIO
@@ -166,7 +167,7 @@ class _Run:
     chosen: Tensor | None = None
 
     def settle(self, step: int, terms: dict[str, Tensor], found: Tensor) -> None:
-        """Keep and report what a step's weights gave, `found` on the network's padded grid."""
+        """Record and report the result of a step, `found` on the network's padded grid."""
         values = {name: float(term.detach()) for name, term in terms.items()}
         displacement = self.grid.displacement(found)
         if self.options.keep == "last" or values["total"] < self.least or self.chosen is None:

@@ -1,4 +1,4 @@
-"""Reg-TTR: a few Adam steps on NCC + SSIM + smoothness sharpen a start (arXiv 2601.19114).
+"""Reg-TTR: a few Adam steps on NCC + SSIM + smoothness refine a start (arXiv 2601.19114).
 
     L(u) = l1 * NCC(I_f, I_m o u) + l2 * (1 - SSIM(I_f, I_m o u)) + l3 * smooth(u)
 
@@ -97,7 +97,7 @@ class _Loss:
 
 
 def _lag(device: torch.device, options: RegTTR) -> int:
-    """Return how many steps a loss is read late: none where the next step hangs on it."""
+    """Return how many steps late a loss is read: none if the next step depends on it."""
     return 0 if device.type == "cpu" or options.plateau else 2
 
 
@@ -126,7 +126,7 @@ class _Run:
         self.because = "all steps done"
 
     def descend(self, loss: _Loss) -> None:
-        """Take the steps; settle what each gave as soon as its loss is known."""
+        """Take the steps; evaluate each one as soon as its loss is known."""
         for step in range(self.options.steps):
             self.pending.append(self._step(step, loss))
             while len(self.pending) > self.lag:
@@ -137,7 +137,7 @@ class _Run:
                 return
 
     def _settled_enough(self) -> bool:
-        """Settle the oldest step; return whether the descent should end with it."""
+        """Evaluate the oldest step; return whether the descent should end with it."""
         self._settle(self.pending.popleft())
         if self.options.patience and self.without_gain >= self.options.patience:
             self.because = f"no gain in {self.options.patience} steps"
@@ -179,13 +179,13 @@ class _Run:
     def chosen(self) -> Tensor:
         """Return the parameter that the run ends with."""
         if self.options.keep == "last" or not self.history:
-            # steps that were taken before the loss said to stop do not count
+            # steps taken before the loss that ends the descent was known do not count
             return self.pending[0].before if self.pending else self.parameter.detach()
         return self.best_field
 
 
 class _Taken(NamedTuple):
-    """A step whose loss is on its way: the parameter before it, and what is kept if it is best."""
+    """A step whose loss is pending: the parameter before it, and what is kept if it is best."""
 
     step: int
     values: _LateValues
@@ -194,7 +194,7 @@ class _Taken(NamedTuple):
 
 
 class _LateValues:
-    """Scalars on their way from the device: asked for now, read later without a wait."""
+    """Scalars being copied from the device: requested now, read later without a wait."""
 
     def __init__(self, values: dict[str, Tensor]):
         self.names = list(values)

@@ -39,7 +39,7 @@ class RegTTR(Settings):
     smoothness: str = setting(
         "l1", "l1 (released) or l2 (the paper's diffusion)", choices=("l1", "l2")
     )
-    grid_sp: int = setting(1, "one displacement per so many voxels along each axis", low=1)
+    grid_sp: int = setting(1, "spacing of the displacements in voxels along each axis", low=1)
     warp: str = setting(
         "exact", "exact, or reg-ttr: the published loss warp, which moves N/(N-1) too far",
         choices=("exact", "reg-ttr"),
@@ -48,7 +48,7 @@ class RegTTR(Settings):
         "best", "the field of least loss, the one after it (published), or the last",
         choices=("best", "after-best", "last"),
     )  # fmt: skip
-    patience: int = setting(3, "end after so many steps without improvement; 0: never", low=0)
+    patience: int = setting(3, "stop after so many steps without improvement; 0: never", low=0)
     clip: float = setting(0.0, "largest norm of the gradient; 0: no limit", low=0)
     plateau: bool = setting(False, "halve the rate on plateaus, as the published program does")
 
@@ -93,7 +93,7 @@ class ConvexAdamAdam(Settings):
         2, "edge of a cell of the optimised grid in voxels [grid_sp_adam]", low=1
     )
     steps: int = setting(
-        80, "steps of Adam [selected_niter]; released takes effect of one less", low=0
+        80, "Adam steps [selected_niter]; in released, one less takes effect", low=0
     )
     learning_rate: float = setting(1.0, "length of Adam's steps, in cells", above=0)
     smoothness: float = setting(1.25, "weight of the regulariser [lambda_weight]", low=0)
@@ -134,17 +134,17 @@ class FiRework(NamedNetwork):
 
     takes_field: ClassVar[bool] = True
 
-    steps: int = setting(12, "the most calls of the network", low=0)
+    steps: int = setting(12, "maximum number of network evaluations", low=0)
     similarity: str = setting(
         "ncc", "the criterion; see `regrefine list similarities`", choices=tuple(SIMILARITIES)
     )
-    patience: int = setting(2, "end after so many steps without gain; 0: never", low=0)
+    patience: int = setting(2, "stop after so many steps without improvement; 0: never", low=0)
     keep: str = setting(
         "best", "the best field by the criterion, or the last (as published)",
         choices=("best", "last"),
     )  # fmt: skip
     precision: str = setting(
-        "float32", "bfloat16 runs the convolutions alone in half precision (GPUs)",
+        "float32", "bfloat16 runs only the convolutions in half precision (GPUs)",
         choices=("float32", "bfloat16"),
     )  # fmt: skip
 
@@ -159,11 +159,11 @@ class NetworkIO(NamedNetwork):
         "lncc", "what is compared; see `regrefine list similarities`", choices=tuple(SIMILARITIES)
     )
     regulariser: str = setting(
-        GRADICON, "gradicon, which asks the network for both directions, or one of the list",
+        GRADICON, "gradicon, which evaluates the network both ways, or one of the list",
         choices=(GRADICON, *REGULARISERS),
     )  # fmt: skip
     regulariser_weight: float = setting(1.5, "weight of the regulariser")
     keep: str = setting(
         "last", "the last field (as published), or that of the least loss", choices=("last", "best")
     )
-    seed: int = setting(0, "of the random shifts of GradICON's points", low=0)
+    seed: int = setting(0, "seed of the random shifts of GradICON's points", low=0)

@@ -6,8 +6,8 @@ Learn2Reg 2021"; "Self-configuring dual-optimisation" (TMI 2024). Recipes:
 * fixed (default): positions of the inverse-consistency sweep are exact, and the field is in voxels
   of the full grid whether or not that sweep runs.
 * released: the published program's numbers. Its sweep stretches positions by N/(N-1) and fades to
-  zero at the border; without the sweep the field is handed on in cells, not multiplied by the
-  spacing (there on the coarse grid even; `search` returns that).
+  zero at the border; without the sweep the field is returned in cells, not multiplied by the
+  spacing (and even on the coarse grid; `search` returns that).
 
 With masks, voxels outside take the value of the nearest voxel inside, in both recipes
 (dense_search.continued).
@@ -64,7 +64,7 @@ def search(pair: Pair, settings: ConvexAdam, report: Report) -> Tensor:
 
 
 def _precision(shape: tuple[int, int, int], settings: ConvexAdam) -> torch.dtype:
-    """Return how costs are kept; half precision is the published program's on a GPU."""
+    """Return the data type of the costs; half precision is the published program's on a GPU."""
     settings.check(Conditions(shape))
     needed = settings.table_bytes(shape)
     return torch.float32 if 2 * needed <= TABLE_LIMIT // 2 else torch.float16

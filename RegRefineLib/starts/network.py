@@ -1,4 +1,4 @@
-"""A network's field as the start: weights by name or path, the grid they want, one pass.
+"""A network's field as the start: weights by name or path, one pass on the grid they require.
 
 Its settings are those of starts.settings.Network; every further name is an option of the network's
 constructor, lists written as JSON.
@@ -23,7 +23,7 @@ from ..weights.catalogue import Preprocessing
 from ..weights.load import Loaded
 from .settings import Network
 
-COARSEST_MM = 4.0  # no network is asked on larger voxels when memory is short
+COARSEST_MM = 4.0  # networks are not run on larger voxels when memory is short
 
 
 def predict(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:

@@ -22,7 +22,7 @@ class Network(NamedNetwork):
     """Settings of the network start."""
 
     precision: str = setting(
-        "float32", "bfloat16 runs the convolutions alone in half precision (GPUs)",
+        "float32", "bfloat16 runs only the convolutions in half precision (GPUs)",
         choices=PRECISIONS,
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ class SyN(Settings):
     flow_sigma: float = setting(3.0, "smoothing of the update", low=0)
     total_sigma: float = setting(0.0, "smoothing of the whole field", low=0)
     threads: int = setting(0, "threads of ITK; 0 leaves the number to it", low=0)
-    seed: int = setting(1, "of the random sampling", low=0)
+    seed: int = setting(1, "seed of the random sampling", low=0)
     time_limit_s: float = setting(3600.0, "seconds after which the process is ended", above=0)
 
     def __post_init__(self) -> None:

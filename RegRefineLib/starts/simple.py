@@ -12,7 +12,7 @@ from ..pair import Pair, Report
 
 
 def zero(pair: Pair, settings: Mapping[str, Any], report: Report) -> Tensor:
-    """Return the displacement that moves nothing, (1, 3, D, H, W)."""
+    """Return the zero displacement, (1, 3, D, H, W)."""
     return pair.zero()
 
 

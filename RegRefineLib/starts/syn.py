@@ -1,8 +1,8 @@
 """SyN, symmetric normalisation (Avants et al. 2008), as a start: antspyx in a process of its own.
 
-antspyx is an extra and CPU only. A process of its own can be ended when it takes too long, and what
-the C++ code does to memory and threads stays there. The affine part is already out of the pair, so
-SyN alone runs, from the identity. Runs are repeatable with one thread only.
+antspyx is an extra and CPU only. A separate process can be ended when it takes too long, and
+confines what the C++ code does to memory and threads. The affine part is already removed from the
+pair, so SyN alone runs, from the identity. Runs are repeatable with one thread only.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _write(pair: Pair, settings: SyN, folder: Path) -> None:
 
 
 def _run(folder: Path, settings: SyN, report: Report) -> None:
-    """Run the process to its end; whatever the report raises ends it too."""
+    """Run the process to its end; an exception from the report callback ends it too."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     if settings.threads:
         environment["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(settings.threads)

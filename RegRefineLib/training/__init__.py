@@ -1,1 +1,1 @@
-"""Training: synthetic pairs, data sets, and the loop that makes weights of them."""
+"""Training of networks: synthetic pairs, data sets, and the training loop."""

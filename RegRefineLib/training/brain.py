@@ -1,7 +1,7 @@
-"""Head label maps with FreeSurfer's numbers as a stripped T1 scan shows them.
+"""Synthetic skull-stripped T1 images from head label maps with FreeSurfer's numbers.
 
-What is outside the brain goes, rare numbers join the tissue around them, and each structure has
-the intensity that T1-weighted scans give it, by eye and not of any scan.
+Labels outside the brain are removed, rare labels are merged with the tissue around them, and each
+structure gets its typical T1-weighted intensity, chosen by eye and not taken from any scan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy import ndimage
 from ..geometry import Volume
 
 FLUID = 24
-FLUID_RIM_MM = 2.0  # of the fluid around the brain so much is left, as by skull stripping
+FLUID_RIM_MM = 2.0  # of fluid is left around the brain, as by skull stripping
 
 # of the left and the right side: intensity, 1 the brightest
 _SIDES = {
@@ -60,7 +60,7 @@ def structures(labels: Volume) -> Volume:
 
 
 def painted(labels: Volume) -> Volume:
-    """Return the image (float32, 0..1) that a map of `structures` stands for."""
+    """Return the image (float32, 0..1) of a map of `structures`."""
     values = np.zeros(int(labels.array.max()) + 1, dtype=np.float32)
     for number, value in INTENSITIES.items():
         if number < len(values):

@@ -1,9 +1,9 @@
-"""Convolutions on a CPU as quick as oneDNN has them, forwards and backwards.
+"""Convolutions on a CPU at the speed of oneDNN, forwards and backwards.
 
 torch (2.13) leaves oneDNN for a plain loop where a single volume is small (channels x first two
 sides up to 20480) and often reaches slow kernels backwards: 2 to 35 GFLOP/s on a core
 that does 80. Here the 3x3x3 convolutions of the U-Nets go to oneDNN by name; the gradient by the
-input is the convolution with the mirrored kernel, and the gradient by the kernel is asked of a
+input is the convolution with the mirrored kernel, and the gradient by the kernel is computed for a
 batch of two half volumes, which torch gives to oneDNN whatever their size.
 """
 

@@ -1,4 +1,4 @@
-"""The grid that files are brought to for a training, and pairs of scans on it."""
+"""The grid to which files are resampled for training, and pairs of scans on it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ORIENTATION = "SAR"  # where the axes of an array on a grid without directions p
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid that every file of a training is brought to: cubic voxels, axes S, A, R.
+    """The grid to which every file of a training is resampled: cubic voxels, axes S, A, R.
 
-    Its middle lies at the middle of what is not zero in the file.
+    Its centre is the centre of the non-zero region of the file.
     """
 
     shape: Shape
@@ -42,7 +42,7 @@ class Grid:
         )
 
     def preprocessing(self, intensity: str = "minmax") -> dict[str, Any]:
-        """Return what images must be like for a network trained on this grid."""
+        """Return the preprocessing for a network trained on this grid."""
         return {
             "orientation": ORIENTATION,
             "spacing_mm": self.spacing_mm,
@@ -51,12 +51,12 @@ class Grid:
 
 
 def squeezed(shape: Shape) -> dict[str, Any]:
-    """Return what images must be like for a network trained on shapes without a size in mm."""
+    """Return the preprocessing for a network trained on shapes without a size in mm."""
     return {"shape": list(shape), "intensity": ["minmax", "percentile", "ct"]}
 
 
 def _middle(volume: Volume) -> FloatArray:
-    """Return the middle (RAS mm) of the box around what is not zero; of all, where all is zero."""
+    """Return the centre (RAS mm) of the non-zero voxels' bounding box; the grid's if all are 0."""
     ends = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)

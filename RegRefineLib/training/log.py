@@ -1,4 +1,4 @@
-"""The record of a training: a CSV file that is taken up where the run is, and its picture."""
+"""The log of a training: a CSV file that a resumed run continues, and its plot."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Log:
     """Rows of metrics, one per step.
 
     Args:
-        path: a CSV file; made, or taken up without the rows from `step` on, which a killed run
-            wrote and its next run makes again.
+        path: a CSV file, created or continued without the rows from `step` on, which a killed run
+            wrote and the resumed run repeats.
     """
 
     def __init__(self, path: Path, step: int) -> None:

@@ -5,8 +5,8 @@ FiRework's loss (arXiv 2410.09595, eq. 5), over the fields of the first stages,
     L = sum over k of  NCC(I_f, I_m o phi^k) + lambda * |grad phi^k|^2  (+ mu * Dice)
 
 and with one stage the plain unsupervised (semi-supervised) loss of VoxelMorph and its descendants.
-Whatever is random in a step hangs on the seed and the step alone, so a run that was killed and
-started again gives the weights of one that was not: to the bit on a CPU, to rounding on a GPU.
+All randomness in a step depends only on the seed and the step, so a run that was killed and resumed
+gives the weights of an uninterrupted one: bit for bit on a CPU, up to rounding on a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Run:
     Attributes:
         device: auto, cpu, cuda or mps.
         save_every: steps between two saves; a killed run loses fewer than that.
-        minutes: save and end after so long, to go on another time; 0: at the last step.
+        minutes: save and end after this time, to be resumed later; 0: at the last step.
         validation: pairs with labels that are registered at every save.
         report: called at every step; it may raise Stopped (save and end) or Cancelled.
         arguments: JSON values to keep in the folder, from which the caller can make the same
@@ -64,10 +64,10 @@ class Run:
 
 
 def train(recipe: Recipe, source: Source, folder: str | Path, run: Run | None = None) -> Path:
-    """Train, or go on with what the folder holds; return the path of the weights.
+    """Train, or resume the training in the folder; return the path of the weights.
 
     The folder gets weights.safetensors (the mean weights, which `--weights` takes), state.pt (to
-    go on from), log.csv and log.png.
+    resume from), log.csv and log.png.
 
     Raises:
         RegRefineError: the folder holds a training of another recipe or of other pairs, or the loss
@@ -135,7 +135,7 @@ def _done(recipe: Recipe) -> str:
 
 
 def _try_out(state: State, source: Source, device: torch.device) -> None:
-    """Raise, before anything is written, where the network does not take the pairs."""
+    """Raise, before anything is written, if the network does not accept the pairs."""
     recipe, sample = state.recipe, source.sample(0, device)
     shape = sizes_of(sample)
     if state.network.fitting(shape) != shape:
@@ -208,7 +208,7 @@ def loss(network: RegistrationNetwork, sample: Sample, recipe: Recipe) -> dict[s
 
 
 def _unexplained(displacement: Tensor, true: Tensor) -> Tensor:
-    """Return the share of the true displacement's square that is missed; 1 for no displacement."""
+    """Return the squared error relative to the true displacement's square; 1 for a zero one."""
     return (displacement - true).square().mean() / true.square().mean().clamp_min(1e-6)
 
 

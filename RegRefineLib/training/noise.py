@@ -1,8 +1,8 @@
 """Training pairs of smooth noise: structure everywhere, and the displacement known exactly.
 
-Networks learn to follow motion from these first. Painted shapes and scans say nothing within
-uniform regions and little in each step; on them a plain U-Net stands still for thousands of steps,
-on these it explains a third of a displacement after a thousand.
+Networks are trained on these first to learn motion. Painted shapes and scans carry no information
+within uniform regions and little per step: on them a plain U-Net makes no progress for thousands of
+steps, whereas on these it explains a third of a displacement after a thousand.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class NoisePairs:
 
     Args:
         wanted: what they are like.
-        preprocessing: what the network asks of images in the end (see source.Source).
+        preprocessing: what the network will require of images (see source.Source).
     """
 
     def __init__(self, wanted: Noise, preprocessing: Mapping[str, Any] | None = None) -> None:
@@ -70,7 +70,7 @@ class NoisePairs:
         self.preprocessing = dict(preprocessing or {})
 
     def sample(self, number: int, device: torch.device) -> Sample:
-        """Return the pair of that number; what decides it is the seed and the number alone."""
+        """Return the pair of that number; it depends on the seed and the number alone."""
         wanted = self.wanted
         draw = Draw(wanted.seed, number, device)
         margin = round(2 * wanted.largest) + 1  # structure comes in from beyond the image

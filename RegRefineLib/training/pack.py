@@ -1,7 +1,7 @@
-"""Training data ready for training: every file on one grid, in one compressed file to carry about.
+"""Prepared training data: every file resampled to one grid, in one portable compressed file.
 
-Two subjects of a pair are affinely aligned when a network registers them, so the pack brings all
-files onto the first one by affine maps, if asked.
+Two subjects of a pair are affinely aligned when a network registers them, so the pack can align all
+files affinely to the first one.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Pack:
         return SyntheticPairs(synthesis, self.labels, self.preprocessing, self.intensities)
 
     def save(self, path: str | Path) -> None:
-        """Write the pack as a compressed .npz; images lose what float16 does not hold."""
+        """Write the pack as a compressed .npz; images are rounded to float16."""
         more = {"format": FORMAT, "preprocessing": dict(self.preprocessing), **self.about}
         arrays: dict[str, Any] = {
             "labels": np.stack([m.numpy() for m in self.labels]) if self.labels else np.empty(0),
@@ -108,12 +108,12 @@ class Pack:
 
 @dataclass(frozen=True)
 class Packing:
-    """How files become a pack.
+    """How a pack is made from files.
 
     Attributes:
-        grid: that they are brought to.
+        grid: that they are resampled to.
         kind: any, or brain: head label maps with FreeSurfer's numbers (brain.py).
-        aligned: bring all onto the first by affine maps, found on the images or painted maps.
+        aligned: align all affinely to the first, by the images or painted maps.
         intensity: the images' range that becomes 0..1, one of job.INTENSITIES.
     """
 

@@ -1,4 +1,4 @@
-"""An image of a label map, as a scanner might show it: paint, limited resolution, bias, noise."""
+"""Synthetic images of label maps: intensities, limited resolution, bias field, noise."""
 
 from __future__ import annotations
 

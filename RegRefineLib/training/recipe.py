@@ -1,4 +1,4 @@
-"""What decides a training, besides the pairs: the network, the loss and the descent."""
+"""What determines a training besides the pairs: the network, the loss and the optimisation."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Recipe:
         similarity: ncc, mean-squares, or another name of `regrefine list similarities`.
         similarity_weight, smooth_weight, dice_weight: factors of the similarity, of the squared
             gradient and of the soft Dice loss, which needs labels.
-        field_weight: factor of the share of the true displacement's square that is missed, where a
-            synthetic pair comes with its displacement.
-        dice_stride: of so many voxels along each axis one counts in the Dice loss.
+        field_weight: factor of the squared error relative to the true displacement's square, where
+            a synthetic pair comes with its displacement.
+        dice_stride: the Dice loss uses one voxel in this many along each axis.
         learning_rate, decay: Adam's rate is learning_rate * (1 - step / steps) ** decay.
         memory: share of the gradients' squares that Adam keeps at each step.
         amsgrad: whether Adam's steps stay as small as the largest gradients made them.
         ema: weight of the past in the mean of the weights that is saved; 0 keeps the last ones.
         batch: pairs per step, one after the other.
         precision: float32, bfloat16 for the convolutions alone, or auto: bfloat16 where CUDA is.
-        seed: of the weights at birth and of what is random in the network.
+        seed: of the initial weights and of all randomness in the network.
     """
 
     network: str = "firework-vm"

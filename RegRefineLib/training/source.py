@@ -1,4 +1,4 @@
-"""Where training pairs come from: a source gives the pair of any step, always the same one."""
+"""Sources of training pairs: a source returns the pair of any step, always the same one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source(Protocol):
     """What the loop trains on.
 
     Attributes:
-        preprocessing: what images must be like for a network trained on these pairs (the values of
+        preprocessing: what a network trained on these pairs requires (the values of
             catalogue.Preprocessing that are not its defaults); written into the weights.
     """
 
@@ -46,16 +46,16 @@ class Source(Protocol):
         ...
 
     def sample(self, number: int, device: torch.device) -> Sample:
-        """Return the pair of that number, whatever was asked for before."""
+        """Return the pair of that number, independent of earlier calls."""
         ...
 
     def fingerprint(self) -> str:
-        """Return a line that is another one as soon as the pairs are others."""
+        """Return a line that changes whenever the pairs change."""
         ...
 
 
 class Draw:
-    """Random numbers that hang on a seed and a number alone, not on what was drawn before.
+    """Random numbers that depend only on a seed and a number, not on earlier draws.
 
     Single numbers come from the CPU; volumes are made where they are used, so that they are the
     same from run to run on one kind of device, and other ones on another kind.

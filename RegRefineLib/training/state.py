@@ -1,4 +1,4 @@
-"""A training as it stands between two steps: all that the next step needs, on disk and back."""
+"""The state of a training between two steps, which can be saved and restored."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STATE, WEIGHTS = "state.pt", "weights.safetensors"
 
 
 class State:
-    """The network, the mean of its weights, the optimiser and the step that comes next.
+    """The network, the mean of its weights, the optimiser and the next step.
 
     Args:
         source: of the pairs; its fingerprint and preprocessing are written down.
-        begins: with the recipe's weights; a training that goes on has its own.
+        begins: load the recipe's initial weights; a resumed training has its own.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class State:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the mean weights towards the present ones; quickly at first, while these are raw."""
+        """Move the mean weights towards the current ones; quickly in early training."""
         past = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if self.recipe.ema else 0.0
         own = self.network.state_dict()
         for name, mean in self.mean.state_dict().items():
@@ -86,7 +86,7 @@ class State:
             torch.save(content, aside)
 
     def load(self, folder: Path) -> str:
-        """Take up the state of a folder; return a warning, or "".
+        """Restore the state from a folder; return a warning, or "".
 
         Raises:
             RegRefineError: the file is damaged, or of another recipe or other pairs.

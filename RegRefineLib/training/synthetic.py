@@ -2,7 +2,7 @@
 
 A label map, given or of random shapes, is deformed twice by large smooth diffeomorphisms; each of
 the two is painted: an intensity per label, texture, limited resolution, blur, bias field, gamma and
-noise. No scan goes in, so what is trained on random shapes belongs to nobody else.
+noise. No scan is used, so weights trained on random shapes are free of third-party data.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Synthesis:
     Attributes:
         shape: sizes (D, H, W) of the images.
         labels: of random shapes, background included; given maps have their own.
-        fineness: how many of the smallest random shapes go on a side; others are 2 and 4 times as
-            large.
+        fineness: how many of the smallest random shapes fit along a side; others are 2 and 4 times
+            as large.
         bend: deviation of the largest deformations, in parts of the mean side.
-        same_contrast: probability that both images are painted alike (all a correlation can use;
-            less needs the Dice loss).
+        same_contrast: probability that both images are painted alike (1 if the loss is a
+            correlation; less needs the Dice loss).
         natural: probability that the labels have about the intensities that came with the maps.
         across: probability that the two images come from two of the given maps instead of one.
         linear: deviation of a random affine map, in parts of the mean side, that both images share.
@@ -88,7 +88,7 @@ class SyntheticPairs:
         synthesis: what they are like.
         maps: label maps (D, H, W) of the synthesis's shape, whole numbers from 0; none: random
             shapes, new ones for every pair.
-        preprocessing: what the maps' grid asks of images (see source.Source).
+        preprocessing: what the maps' grid requires of images (see source.Source).
         intensities: 0..1 per label number, which `natural` paints.
 
     Raises:
@@ -120,7 +120,7 @@ class SyntheticPairs:
         self.count = max(counts, default=synthesis.labels)
 
     def sample(self, number: int, device: torch.device) -> Sample:
-        """Return the pair of that number; what decides it is the seed and the number alone."""
+        """Return the pair of that number; it depends on the seed and the number alone."""
         wanted = self.synthesis
         draw = Draw(wanted.seed, number, device)
         first, second = self._anatomies(draw)
@@ -181,7 +181,7 @@ class SyntheticPairs:
 
 
 def random_shapes(draw: Draw, shape: Shape, labels: int, fineness: float = 12.0) -> Tensor:
-    """Return a label map (1, 1, D, H, W) of shapes of all sizes: whose noise is the largest."""
+    """Return a label map (1, 1, D, H, W) of shapes of all sizes: the argmax of noise channels."""
     spacing = sum(shape) / 3 / fineness
     noise = sum(smooth_noise(draw, labels, shape, spacing * size) for size in (4, 2, 1))
     return noise.argmax(dim=1, keepdim=True).float()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""How well a network registers pairs that it is not trained on: Dice and folds."""
+"""Accuracy of a network on pairs outside its training set: Dice and folds."""
 
 from __future__ import annotations
 

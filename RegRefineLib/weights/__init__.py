@@ -1,1 +1,1 @@
-"""models.json -> verified file -> strict load."""
+"""Weights of networks: listed in models.json, verified, and loaded strictly."""

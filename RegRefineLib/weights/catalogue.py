@@ -1,4 +1,4 @@
-"""The models that models.json lists: what each is, what its images must be like, where it lies."""
+"""The models listed in models.json: what each is, the images it requires, where its file is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ FOLDER_VARIABLE = "REGREFINE_MODELS"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the images must be like for a model.
+    """The preprocessing of images that a model requires.
 
     Attributes:
         intensity: the ranges (job.INTENSITIES) that fit, the usual one first.
-        orientation: where the array's axes point, such as "LIA"; None: as they come.
-        spacing_mm: voxel size; None: as it comes.
-        shape: sizes that the images are squeezed or stretched to; None: as they come, padded.
+        orientation: the directions of the array's axes, such as "LIA"; None: unchanged.
+        spacing_mm: voxel size; None: unchanged.
+        shape: sizes that the images are resampled to; None: unchanged, but padded.
         level: (percentile, value): each image is multiplied so that this percentile of its positive
-            voxels has this value; None: as they come.
+            voxels has this value; None: unchanged.
     """
 
     intensity: tuple[str, ...] = ("minmax",)
@@ -93,7 +93,7 @@ def folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where fetched weights are kept, a folder of the user's cache."""
+    """Return the folder of downloaded weights, in the user's cache."""
     return paths.cache_folder() / "models"
 
 
@@ -138,7 +138,7 @@ def find_model(name: str) -> Model:
     """Return the model of that name.
 
     Raises:
-        RegRefineError: there is none; the message offers the nearest, or says that the catalogue
+        RegRefineError: there is none; the message suggests the nearest, or says that the catalogue
             is missing.
     """
     models = catalogue()
@@ -155,9 +155,9 @@ def recognised(digest: str) -> Model | None:
 
 
 def local_file(model: Model) -> Path | None:
-    """Return where the model's file is, bundled or fetched, or None.
+    """Return the path of the model's file, bundled or downloaded, or None.
 
-    Beside models.json only what the project itself ships is looked for.
+    Only files that the project itself ships are looked for beside models.json.
     """
     places = [cache_folder() / model.name / model.file]
     if model.url is None or model.sha256 is not None:

@@ -1,8 +1,8 @@
-"""Files of network weights, of any usual kind, and the strict way into a network.
+"""Reading weight files of all common formats, and loading them strictly into a network.
 
-Kinds are told by a file's first bytes: safetensors, torch's zip or pickle (.pth, .pt, .trch,
-.pth.tar; tensors only, never code), Keras's HDF5. What programs wrap around the tensors is taken
-off here; what only one network does is in that network's `rename`.
+The format is recognised by a file's first bytes: safetensors, torch's zip or pickle (.pth, .pt,
+.trch, .pth.tar; tensors only, never code), Keras's HDF5. What programs wrap around the tensors is
+removed here; what is particular to one network is in that network's `rename`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Checkpoint:
     """What a file holds.
 
     Attributes:
-        state: tensors by the file's own names, wrappers and resampling grids taken off.
+        state: tensors by the file's own names, without wrappers and resampling grids.
         config: the constructor arguments that the file states (classic VoxelMorph, Keras).
         metadata: of our own files: network, options, preprocessing and the like.
     """
@@ -86,7 +86,7 @@ def description(path: Path) -> dict[str, str]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what readers raise on damaged files into one sentence."""
+    """Turn the exceptions of readers on damaged files into a one-sentence error."""
     damaged = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError)
     try:
         yield
@@ -237,7 +237,7 @@ def save(
     options: Mapping[str, Any],
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network's weights as safetensors that say which network they are of.
+    """Write a network's weights as safetensors that record the network.
 
     Args:
         name, options: the registry's name and the constructor options.

@@ -1,7 +1,7 @@
-"""One file over HTTPS into a folder: resumed where a connection was cut, never half a file.
+"""Download of one file over HTTPS: resumed after a lost connection, never left incomplete.
 
-What has come so far stays beside the target as `<name>.part`, with the server's tag for it, so
-that another version of the file is never glued to the first part of the old one.
+A partial download is kept beside the target as `<name>.part`, with the server's tag for it, so that
+parts of different versions of the file are never joined.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAUSE_S = 1.0  # before the next attempt
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
-# gets the bytes so far and the bytes in all (0: not known)
+# called with the bytes so far and the total bytes (0: not known)
 ProgressBytes = Callable[[int, int], None]
 
 
@@ -38,7 +38,7 @@ class _Cut(Exception):
 
 
 class _NothingThere(_Cut):
-    """The server has no bytes from where we were: what has come is not of its file."""
+    """The server has no bytes from our position on: the partial download is of another file."""
 
 
 def check_address(url: str) -> None:
@@ -50,7 +50,7 @@ def check_address(url: str) -> None:
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Follow redirects only within the scheme that was asked for."""
+    """Follow redirects only within the scheme of the request."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any,
@@ -69,16 +69,16 @@ class _SameScheme(urllib.request.HTTPRedirectHandler):
 def download(
     url: str, target: Path, progress: ProgressBytes | None = None, *, pinned: bool = False
 ) -> None:
-    """Write the file at `url` to `target`, going on from what an earlier try left.
+    """Write the file at `url` to `target`, resuming an earlier partial download.
 
     Args:
-        pinned: the caller verifies the file by a known hash, so going on is safe even where the
-            server gives its files no tag.
+        pinned: the caller verifies the file by a known hash, so resuming is safe even if the server
+            sends no tag.
 
     Raises:
         RegRefineError: the address is not https or redirects away from it, the server refuses or
-            cannot be reached, the connection is cut again and again, or the disk is full. What has
-            come stays for the next try.
+            cannot be reached, the connection is cut again and again, or the disk is full. The
+            partial download is kept for the next attempt.
     """
     check_address(url)
     part = target.with_name(target.name + ".part")
@@ -145,7 +145,7 @@ def _open(url: str, start: int, tag: str) -> http.client.HTTPResponse:
 
 
 def _go_on(url: str, part: Path, progress: ProgressBytes, pinned: bool) -> None:
-    """Append what is missing to `part`; start anew where the server's file is another one."""
+    """Append what is missing to `part`; start over if the server's file has changed."""
     tag_file = _tag_file(part)
     tag = tag_file.read_text() if tag_file.is_file() else ""
     start = _size(part) if tag or pinned else 0

@@ -1,7 +1,6 @@
-"""Weights into networks: a model's name or a file's path goes in, a network ready to run comes out.
+"""From a model's name or a file's path to a network that is ready to run.
 
-How published files come to this machine is in store.py, which kinds of file there are is in
-checkpoint.py.
+Downloading published files is in store.py; reading the file formats is in checkpoint.py.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .store import sha256, verify
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A network with its weights, in evaluation mode, and what its images must be like."""
+    """A network with its weights, in evaluation mode, and the preprocessing it requires."""
 
     network: RegistrationNetwork
     preprocessing: Preprocessing
@@ -41,7 +40,7 @@ def load(
 
     Args:
         weights: a name in models.json, or a path.
-        network: the registry's name; not needed for a model, nor for a file that says it or is
+        network: the registry's name; not needed for a model, or for a file that states it or is
             recognised by its hash.
         options: constructor options that win over the model's, the file's and its shapes'.
         preprocessing: wins over the model's and the file's.
@@ -103,9 +102,9 @@ def _load(
 
 
 def preprocessing_of(weights: str) -> Preprocessing | None:
-    """Return what images must be like for a model's name or a file's path; None: nobody says.
+    """Return the preprocessing for a model's name or a file's path; None if none is stated.
 
-    Reads no weights, and leaves what is wrong with them to `load`.
+    Reads no weights, and leaves the detection of errors in them to `load`.
     """
     models = catalogue()
     if weights in models:
@@ -121,7 +120,7 @@ def preprocessing_of(weights: str) -> Preprocessing | None:
 
 
 def _stated(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what one of our own files says of itself."""
+    """Return the description that one of our own files contains."""
     if "regrefine" not in metadata:
         return {}
     try:
@@ -153,7 +152,7 @@ def kind_of(name: str) -> type[RegistrationNetwork]:
 
 
 def build(name: str, options: Mapping[str, Any]) -> RegistrationNetwork:
-    """Return the network of a registry row with constructor options, weights as at birth.
+    """Return the network of a registry row with constructor options and initial weights.
 
     Raises:
         RegRefineError: no such network, an unknown option, or one of the wrong kind.

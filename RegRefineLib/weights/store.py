@@ -1,7 +1,7 @@
-"""The user's store of published weights: fetched after a yes, verified by SHA-256, removable.
+"""The user's store of published weights: downloaded on consent, verified by SHA-256, removable.
 
-Where the hash of a published file is not known, the first download shows what it computed and asks;
-the answer is kept in the store, per address.
+If the hash of a published file is not known, the first download shows the computed one and asks for
+confirmation; the answer is stored per address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..io.paths import written_aside
 from .catalogue import Model, cache_folder, find_model, local_file
 from .download import ProgressBytes, check_address, download
 
-# gets a question in sentences; True is yes
+# called with a question in sentences; True means yes
 Consent = Callable[[str], bool]
 
 
@@ -40,7 +40,7 @@ def _accepted() -> dict[str, str]:
 
 
 def _accept(url: str, digest: str | None) -> None:
-    """Keep (or with None forget) that the file at `url` has this hash."""
+    """Store (or with None delete) the hash of the file at `url`."""
     kept = {**_accepted(), url: digest}
     text = json.dumps({u: d for u, d in kept.items() if d}, indent=1)
     with written_aside(cache_folder() / "accepted.json") as aside:
@@ -49,7 +49,7 @@ def _accept(url: str, digest: str | None) -> None:
 
 @contextmanager
 def _quiet_pooch() -> Iterator[None]:
-    """Keep pooch's log lines away while the body runs: the messages are this program's own."""
+    """Suppress pooch's log lines while the body runs, in favour of this program's own messages."""
     logger: logging.Logger = pooch.get_logger()
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -60,12 +60,12 @@ def _quiet_pooch() -> Iterator[None]:
 
 
 def fetch(name: str, consent: Consent, progress: ProgressBytes | None = None) -> Path:
-    """Return the verified file of a model, downloading it where it is not here and is agreed to.
+    """Return the verified file of a model, downloading it on consent if it is not here.
 
     Args:
-        consent: asked before anything is downloaded, and again with the computed hash where none
-            is known.
-        progress: gets the bytes so far and in all.
+        consent: called before anything is downloaded, and again with the computed hash if none is
+            known.
+        progress: called with the bytes so far and the total.
 
     Raises:
         RegRefineError: no such model, no address, the answer is no, the file is not the one
@@ -131,7 +131,7 @@ def _unaccepted(model: Model, path: Path) -> bool:
 
 
 def _trust_or_delete(model: Model, path: Path, consent: Consent) -> None:
-    """Show the hash of a file whose hash nobody has stated; keep both or neither."""
+    """Ask about a file without a published hash; keep both file and hash, or neither."""
     digest = sha256(path)
     question = (
         f"No SHA-256 of {model.name} has been published. The file that came has {digest}. "
@@ -171,9 +171,9 @@ def verify(name: str) -> str:
 
 
 def remove(name: str) -> bool:
-    """Delete a fetched model and what an unfinished download left; return whether there was any.
+    """Delete a downloaded model and any partial download; return whether there was one.
 
-    The accepted hash of a file whose hash is not published is forgotten with it.
+    An accepted hash that was not published is deleted with it.
     """
     model = find_model(name)
     place = cache_folder() / model.name

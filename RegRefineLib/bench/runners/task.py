@@ -1,4 +1,4 @@
-"""What every runner script shares: the task it is given, its clock, the field it gives back.
+"""What all runner scripts share: reading the task, timing it and writing the field.
 
 Runners run in the peers' environments, so this file needs the standard library alone, and
 SimpleITK where a field has to be written. A field is an image of LPS mm vectors on the fixed
@@ -28,7 +28,7 @@ class Task:
         threads: how many the tool may use.
         settings: the tool's, from its row in tools.py or from the cases' variants.
         intensity: what kind of intensities the images have (job.INTENSITIES).
-        moving_mask: a NIfTI file on the same grid, 1 where the moving image lies; "": everywhere.
+        moving_mask: a NIfTI file on the same grid, 1 in the moving image's field of view; "": all.
         seconds: CPU and wall seconds of the registration itself, without imports, reading, writing.
     """
 
@@ -44,7 +44,7 @@ class Task:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Time what is inside: the registration itself."""
+        """Time the block: the registration itself."""
         cpu, wall = time.process_time(), time.perf_counter()
         try:
             yield

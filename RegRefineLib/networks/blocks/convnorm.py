@@ -1,7 +1,7 @@
-"""Convolutions followed by batch norm, which in evaluation are one convolution.
+"""Convolutions followed by batch norm, merged into one convolution in evaluation mode.
 
-Folding the norm's running metrics into the weights is exact up to rounding, differentiable, and
-saves one or two copies of the features; while training the layers act one after the other. The
+Folding the norm's running statistics into the weights is exact up to rounding, differentiable, and
+saves one or two copies of the features; in training the layers are applied one after the other. The
 keys of the state are those of a plain sequence: 0 the convolution, 1 the norm, 2 what follows.
 """
 
@@ -28,7 +28,7 @@ def _fold(conv: nn.Module, norm: nn.Module, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _then(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """Return `x` after the layers behind convolution and norm."""
+    """Return `x` after the layers that follow convolution and norm."""
     for layer in list(layers)[2:]:
         x = layer(x)
     return x
@@ -46,7 +46,7 @@ class ConvNorm(nn.Sequential):
         self.stride = stride
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Return the weight and bias that do convolution and norm at once."""
+        """Return the weight and bias of the merged convolution and norm."""
         return _fold(self[0], self[1], axis=0)
 
     def forward(self, x: Tensor) -> Tensor:

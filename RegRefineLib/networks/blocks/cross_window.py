@@ -1,7 +1,7 @@
 """Cross-window attention: queries from a small window, keys from the three times wider one.
 
 XMorpher's (Shi et al., MICCAI 2022): windows do not overlap and are not shifted, there is no
-position bias and no mask, so what lies outside the image takes part as zeros.
+position bias and no mask, so that zeros outside the image take part in the attention.
 """
 
 from __future__ import annotations

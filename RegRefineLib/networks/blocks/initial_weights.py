@@ -1,7 +1,7 @@
 """The weights that U-Nets for registration begin their training with.
 
-What both images share, brightness above all, must not drown their differences: a network that
-begins otherwise stands still for thousands of steps before it follows any motion.
+What both images share, above all brightness, must not mask their differences: otherwise a network
+makes no progress for thousands of steps before it learns any motion.
 """
 
 from __future__ import annotations

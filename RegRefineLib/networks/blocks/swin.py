@@ -50,7 +50,7 @@ def relative_position_index(window: Sequence[int]) -> Tensor:
 
 
 def shift_mask(shape: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> Tensor:
-    """Return (windows, 1, tokens, tokens): -100 between tokens that the roll brought together."""
+    """Return (windows, 1, tokens, tokens): -100 between tokens made adjacent only by the roll."""
     region = torch.zeros((1, *shape, 1))
     cuts = [(slice(-w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)]
     for number, (a, b, c) in enumerate(product(*cuts)):

@@ -10,7 +10,7 @@ from ...ops.warp import integrate
 
 
 def in_full(flow: Tensor) -> Tensor:
-    """Return a flow in float32 where it is of less: convolutions may be coarse, positions not."""
+    """Return a flow in at least float32: convolutions tolerate less precision, positions do not."""
     return flow.to(torch.promote_types(flow.dtype, torch.float32))
 
 

@@ -106,7 +106,7 @@ class _MultiWindow(nn.Module):
 
 
 class _ChannelAttention(nn.Module):
-    """Channels (N, C, D, H, W) scaled by what their means say."""
+    """Channels (N, C, D, H, W) scaled by weights computed from their means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Whether two images are of one kind: does what is bright in one tend to be bright in the other?
+"""Whether two images are of one kind: is what is bright in one mostly bright in the other?
 
-A local correlation is misled where they are not, as between T1 and T2, a CT and an MR, an image and
-its negative: it then aligns what does not belong together. Mutual information is not, but it is the
-weaker measure where images are of one kind. Of the sets of this project's benchmark, pairs of one
-kind correlate by .37 or more within the body after their affine alignment, pairs of two kinds by
-.18 or less; shading that differs lowers that correlation, but not the local one.
+If they are not, as with T1 and T2, CT and MR, or an image and its negative, local correlation
+aligns structures that do not correspond. Mutual information does not, but it is the weaker
+similarity for images of one kind. In this project's benchmark, after affine alignment, pairs of one
+kind have a correlation of .37 or more within the body, and pairs of two kinds .18 or less;
+differences in shading lower that correlation, but not the local one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...ops.filters import box, downsampled, window_sum
 from ...pair import Pair, compared
 
 LEAST_CORRELATION, LEAST_LOCAL = 0.25, 0.5
-VOXELS = 40_000  # that are looked at
+VOXELS = 40_000  # that are sampled
 BODY = 0.05  # of the range of intensities: below it is empty space
 WIDTH = 5  # of a local correlation's window
 
@@ -38,10 +38,10 @@ class Contrast(NamedTuple):
 
 @torch.no_grad()
 def contrast_of(pair: Pair, start: Tensor) -> Contrast:
-    """Return the contrast of a pair whose images lie roughly on each other.
+    """Return the contrast of a pair that is roughly aligned.
 
     Args:
-        start: tells where a mask of the moving image lies.
+        start: the displacement by which a mask of the moving image is warped.
     """
     factor = max(1.0, (pair.fixed.numel() / VOXELS) ** (1 / 3))
     shape = tuple(max(2, round(n / factor)) for n in pair.shape)

@@ -8,23 +8,22 @@ At every level of an image pyramid and at every step
     e   = lambda M^2 w(l) grad l                  evening out the change of volume, l = ln det D phi
     phi = K_e * ( phi o (id + d + e) )            composed, then smoothed (elastic regularisation)
 
-grad J is the gradient of the warped image, which is what a composition asks for (Avants 2008,
+grad J is the gradient of the warped image, as a compositive update requires (Avants 2008,
 doi:10.1016/j.media.2007.06.004; Yushkevich's greedy likewise), so nothing is differentiated through
-the sampling. Forces of at least q times the typical length g0 take whole steps and weaker ones, in
-flat and noisy places, shorter ones; a pace of its own for every voxel, as Adam has it (Jena 2024,
-arXiv 2404.01249), moves these as far as edges: twice the roughness at the same overlap. The
-diffusion of ln det (ops/volume_change.py) damps changes of volume alone, so that the Gaussian K_e,
-which takes detail and shear along, can be narrow. M, the smallest voxel edge over each axis's
-own, takes gradients to millimetres and lengths back to voxels: in a stack of thick slices a step
-through the slices is no longer than one within them. Steps are a fraction of a voxel, so each
-is invertible and so is their composition; the few folds of a discrete grid are repaired
-(ops/folds.py).
+the sampling. Forces of at least q times the typical length g0 take full steps; weaker ones, in flat
+and noisy regions, take shorter steps. A step size per voxel, as in Adam (Jena 2024, arXiv
+2404.01249), would move such regions as far as edges: twice the roughness at the same overlap. The
+diffusion of ln det (ops/volume_change.py) damps only changes of volume, so that the Gaussian K_e,
+which also removes detail and shear, can be narrow. M, the smallest voxel edge divided by each
+axis's own, converts gradients to millimetres and lengths back to voxels, so that in a stack of
+thick slices a step across the slices is no longer than one within them. Steps are a fraction of a
+voxel, so each is invertible and so is their composition; the few folds of a discrete grid are
+repaired (ops/folds.py).
 
 settings.py names the settings, level.py holds the images of a level, greedy_step.py takes the
-steps. What may be asked for besides: landmarks as forces (landmark_force.py), segmentations as
-forces (label_force.py), a symmetric descent (symmetric.py). What the pair itself decides: whether
-its images are of one kind (contrast.py), and whether its end
-is better than its start (measure.py).
+steps. Optional are landmarks as forces (landmark_force.py), segmentations as forces
+(label_force.py) and a symmetric descent (symmetric.py). The pair itself decides whether its images
+are of one kind (contrast.py), and whether the result is better than the start (measure.py).
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     """Return the start (1, 3, D, H, W) after the descent, in voxels.
 
     Raises:
-        RegRefineError: a setting is unknown or out of range, or asks for what was not given.
+        RegRefineError: a setting is unknown or out of range, or needs input that was not given.
         Cancelled: the report callback dropped the run.
     """
     start = start.detach()
@@ -71,13 +70,13 @@ def refine(pair: Pair, start: Tensor, settings: Mapping[str, Any], report: Repor
     except Stopped:
         because = "stopped by the user"
     found, history = repair_folds(descent.whole()), descent.history
-    del descent  # its images make room for the comparison at full resolution
+    del descent  # frees memory for the comparison at full resolution
     found, kept = _not_worse(pair, start, found, options)
     return Refined(found, history, because, (*chosen, *_remarks(options, pair), *kept))
 
 
 def _settled(pair: Pair, start: Tensor, options: Pyramid) -> tuple[Pyramid, tuple[str, ...]]:
-    """Return the settings with those that the pair decides, and sentences about them."""
+    """Return the settings, including those determined from the pair, and sentences on them."""
     if options.information >= 0 or options.similarity != "ncc":
         return options, ()
     found = contrast_of(pair, start)
@@ -92,9 +91,9 @@ def _settled(pair: Pair, start: Tensor, options: Pyramid) -> tuple[Pyramid, tupl
 def _not_worse(
     pair: Pair, start: Tensor, found: Tensor, options: Pyramid
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the better of the start and what was found, and a sentence where that is the start.
+    """Return the better of start and result, and a sentence if that is the start.
 
-    Where labels or landmarks drove the descent, the images alone are no judges of it.
+    If labels or landmarks drove the descent, the images alone cannot judge it.
     """
     if options.labels > 0 or options.landmarks > 0 or not bool(torch.isfinite(found).all()):
         return found, ()
@@ -109,10 +108,10 @@ def _not_worse(
 
 
 class _Descent:
-    """The displacement on the level's grid (two where symmetric), and what happened to it.
+    """The displacement on the level's grid (two if symmetric), and its history.
 
-    It is found for the moving image as warped by the start, and composed with the start at the
-    end: no detail of the start is lost on the coarse levels, and nothing draws it back to zero.
+    It is estimated for the moving image warped by the start, and composed with the start at the
+    end: the coarse levels lose no detail of the start, and smoothing does not draw it back to zero.
     """
 
     def __init__(self, pair: Pair, start: Tensor, options: Pyramid, report: Report):
@@ -172,7 +171,7 @@ class _Descent:
 
     def _tell(self, step: int, loss: float) -> None:
         whole = self.fields[0].shape[2:] == self.pair.fixed.shape[2:]
-        whole = whole and not self.options.symmetric  # an inversion at each step would be dear
+        whole = whole and not self.options.symmetric  # an inversion at each step would be expensive
         self.report(
             Progress(
                 "refine",
@@ -185,7 +184,7 @@ class _Descent:
 
 
 def _remarks(options: Pyramid, pair: Pair) -> tuple[str, ...]:
-    """Return what a reader of the metrics must know."""
+    """Return caveats that a reader of the metrics needs to know."""
     remarks = []
     if options.labels > 0:
         remarks.append(

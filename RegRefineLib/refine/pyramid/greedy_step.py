@@ -13,7 +13,7 @@ from ...ops.warp import compose, warp
 from .settings import Pyramid
 
 NOTHING = 1e-7  # voxels
-LEAST_FORCE = 1e-12  # squares of less are lost to float32
+LEAST_FORCE = 1e-12  # squares of smaller values underflow in float32
 
 
 class GreedyStep:
@@ -28,8 +28,8 @@ class GreedyStep:
         self.image, self.metric, self.options = image, metric, options
 
     def warped(self, displacement: Tensor) -> Tensor:
-        """Return the image through a displacement, to be differentiated by."""
-        # beyond the image its border goes on: zeros there would be an edge to be matched
+        """Return the warped image as a variable to differentiate with respect to."""
+        # the border is repeated outwards: zeros would be an edge to match
         return warp(self.image, displacement, padding="border", quick=True).requires_grad_()
 
     @torch.no_grad()
@@ -42,10 +42,10 @@ class GreedyStep:
             warped: the image through the displacement.
             slope: derivative of the loss by that.
             rate: length of the longest step in the smallest voxel edges.
-            guide: where labels want to go, (1, 3, D, H, W): 1 is as strong as the images' mean
-                force.
+            guide: the labels' force, (1, 3, D, H, W), in units of the images' mean force.
         """
-        # a mean's slope is tiny in large volumes: times their voxels its squares are not lost
+        # the gradient of a mean is tiny in large volumes: scaled by their voxels, its squares
+        # survive
         force = compositive_force(warped.detach(), slope * slope.numel(), self.metric)
         if guide is not None:
             force.div_(force.norm(dim=1).mean().clamp_min(1e-20))
@@ -62,7 +62,7 @@ class GreedyStep:
         if self.options.evenness > 0:
             update = update.add_(evening_step(displacement, self.metric, self.options.evenness))
         field = _smooth(compose(displacement, update, quick=True), self.options.field_sigma)
-        # a Gaussian's tails would spread as denormal numbers, which processors take ages for
+        # a Gaussian's tails would spread as denormal numbers, which are very slow on CPUs
         return F.hardshrink(field, NOTHING)
 
 

@@ -1,13 +1,13 @@
-"""Segmentations as forces: where the warped label is not the fixed one, go to where that one is.
+"""Segmentations as forces: voxels with a wrong label move towards the right one nearby.
 
-Of the overlap [m(x) = f(x)] of the warped label and the fixed one, a central difference by
-the position needs the equalities with the neighbours alone,
+The central difference of the overlap [m(x) = f(x)] of warped and fixed label with respect to
+position only needs comparisons with the neighbours,
 
     along axis a:  sum over r of ( [m(x + r e_a) = f(x)] - [m(x - r e_a) = f(x)] ) / r
 
-so that any number of labels takes two look-ups and a dozen comparisons, and no volume per label.
-Only voxels whose label is wrong ask for anything, all equally much: each label's share in what
-moves is that of its wrong voxels, and a perfect overlap is left alone.
+so that any number of labels takes two look-ups and a dozen comparisons, without a volume per label.
+Only voxels with a wrong label exert a force, all of equal strength: each label contributes in
+proportion to its wrong voxels, and a perfect overlap is left unchanged.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor
 from ...errors import RegRefineError
 from ...pair import Pair
 
-STRENGTH = 10.0  # of a voxel's wish, in mean forces of the images
+STRENGTH = 10.0  # of one voxel's force, in units of the images' mean force
 REACH = 2  # voxels of the level
-UNKNOWN = -1  # a label that the other map does not have: nothing is known of its place
+UNKNOWN = -1  # a label absent from the other map, where its position is unknown
 
 
 def numbered(pair: Pair) -> Pair:
@@ -51,7 +51,7 @@ def numbered(pair: Pair) -> Pair:
 
 
 class LabelForce:
-    """Where two numbered label maps want the displacements of one level to go.
+    """The force of two numbered label maps on the displacements of one level.
 
     Args:
         pair: numbered.
@@ -82,7 +82,7 @@ class LabelForce:
 def warped(labels: Tensor, displacement: Tensor) -> Tensor:
     """Return labels (D, H, W) through a displacement on a grid filling the same block of space.
 
-    The nearest voxel's; beyond the border it goes on. The displacement is in its own voxels.
+    By nearest neighbour, with the border repeated. The displacement is in its own voxels.
     """
     index = torch.zeros((), dtype=torch.long, device=labels.device)
     for axis, n in enumerate(labels.shape):
@@ -97,9 +97,9 @@ def warped(labels: Tensor, displacement: Tensor) -> Tensor:
 
 
 def towards(own: Tensor, wanted: Tensor) -> Tensor:
-    """Return where to look in `own` (D, H, W) for the labels wanted, (1, 3, D, H, W).
+    """Return the direction in `own` (D, H, W) towards the wanted labels, (1, 3, D, H, W).
 
-    Of length 1 where the label is wrong and the wanted one is near, else 0.
+    Its length is 1 where the label is wrong and the wanted one is near, otherwise 0.
     """
     direction = torch.zeros((3, *own.shape), device=own.device)
     for axis, component in enumerate(direction):

@@ -1,10 +1,10 @@
-"""Corresponding landmarks as forces: where they lie, the field brings them together.
+"""Corresponding landmarks as forces, which bring the points of each pair together.
 
-Each pair of points asks for the displacement that is still missing between them, no more than a
-step's length at a time. A Gaussian of a few voxels carries that to the neighbourhood, and where
-several are near it is their weighted mean (normalised convolution, Knutsson 1993), so that a step
-is never longer than what its points ask for and stays invertible. Near a point this step takes the
-place of the images': both together would overshoot.
+Each pair of points contributes the displacement that still separates them, limited to the length of
+one step. A Gaussian of a few voxels spreads it to the neighbourhood, and where several points are
+near, their weighted mean is taken (normalised convolution, Knutsson 1993), so that a step is never
+longer than that of its points and stays invertible. Near a point this step replaces that of the
+images: both together would overshoot.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LandmarkForce:
         """Return the step (1, 3, D, H, W) in voxels towards the moving points.
 
         Args:
-            displacement: of now, (1, 3, D, H, W) in voxels.
+            displacement: the current one, (1, 3, D, H, W) in voxels.
             longest: length of a step in voxels.
         """
         missing = self.moving - self.fixed - at_points(displacement, self.fixed)

@@ -1,7 +1,7 @@
 """One level of the pyramid: both images at one resolution, and the steps of their displacements.
 
-One displacement shows the moving image on the fixed one; where the descent is symmetric there are
-two, which show the moving and the fixed image in their middle (symmetric.py).
+One displacement warps the moving image onto the fixed one; in a symmetric descent there are two,
+which warp the moving and the fixed image to a midway grid (symmetric.py).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Shape = tuple[int, int, int]
 
 
 class Level:
-    """The similarity at one resolution, and what moves there.
+    """The similarity and the displacements at one resolution.
 
     Args:
         pair: with labels only where these guide the descent.
-        fields: the displacements of now on the level's grid, in its voxels.
+        fields: the current displacements on the level's grid, in its voxels.
         shape: of that grid.
         options: Pyramid's settings.
     """
@@ -66,7 +66,7 @@ class Level:
         return measure_against(fixed, self.mask, self.options)
 
     def _guides(self, fields: list[Tensor]) -> list[Tensor]:
-        """Return where the labels want each displacement to go, in mean forces of the images."""
+        """Return the labels' force on each displacement, in units of the images' mean force."""
         if self.label_force is None:
             return []
         share = STRENGTH * self.options.labels * (1.0 if self.mask is None else self.mask)
@@ -74,7 +74,7 @@ class Level:
 
 
 def _mask(pair: Pair, fields: list[Tensor], shape: Shape) -> Tensor | None:
-    """Return where both images count as they are seen now, or None for everywhere."""
+    """Return the mask of both images under the current displacements, None for everywhere."""
     if pair.fixed_mask is None and pair.moving_mask is None:
         return None
     whole = [resize(u, pair.shape) for u in fields]
@@ -85,7 +85,7 @@ def _mask(pair: Pair, fields: list[Tensor], shape: Shape) -> Tensor | None:
 
 
 def _pulls(pair: Pair, fields: list[Tensor], shape: Shape) -> list[LandmarkForce]:
-    """Return the landmarks' pull on each displacement, in the level's voxels."""
+    """Return the landmarks' step of each displacement, in the level's voxels."""
     if pair.fixed_points is None or pair.moving_points is None:
         return []
     scale = pair.fixed_points.new_tensor([n / o for n, o in zip(shape, pair.shape, strict=True)])
@@ -97,6 +97,6 @@ def _pulls(pair: Pair, fields: list[Tensor], shape: Shape) -> list[LandmarkForce
 
 
 def _whole_voxels(weights: Tensor) -> Tensor:
-    """Return 1 where a voxel lies within the mask entirely, else 0: part of nothing misleads."""
+    """Return 1 for voxels that lie within the mask entirely, else 0: partial voxels mislead."""
     whole = (weights > 0.99).to(weights)
     return whole if bool(whole.any()) else weights

@@ -33,7 +33,7 @@ def measure_against(fixed: Tensor, mask: Tensor | None, options: Pyramid) -> Mea
 
 
 class Verdict(NamedTuple):
-    """How well a displacement brings the images together, on the whole grid.
+    """How well a displacement aligns the images, on the whole grid.
 
     Attributes:
         loss: what was minimised.

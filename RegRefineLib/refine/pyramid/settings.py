@@ -9,7 +9,7 @@ from ...errors import RegRefineError
 from ...registry import SIMILARITIES
 from ...settings import Conditions, Settings, setting
 
-ONE_KIND = 0.1  # what an information of -1 comes to where images are of one kind
+ONE_KIND = 0.1  # the value that an information of -1 stands for if the images are of one kind
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Pyramid(Settings):
 
     levels: str = setting(
         "4:40 2:40 1:10",
-        "'factor:steps ...': voxels so many times the smallest, and how many steps",
+        "'factor:steps ...': voxel size as a multiple of the smallest, and number of steps",
     )
     steps: int = setting(
-        -1, "all steps together, in the proportions of `levels`; -1: as they stand", low=-1
+        -1, "total number of steps, in the proportions of `levels`; -1: as given there", low=-1
     )
     small_steps: int = setting(
-        0, "at least so many steps where a level has at most 64^3 voxels, unless `steps` is given",
+        0, "minimum number of steps on levels of at most 64^3 voxels, unless `steps` is given",
         low=0,
     )  # fmt: skip
     similarity: str = setting(
@@ -41,10 +41,10 @@ class Pyramid(Settings):
         low=-1, high=1000,
     )  # fmt: skip
     step: float = setting(
-        0.5, "length of a step in the level's smallest voxel edges", low=0, high=10
+        0.5, "length of a step, in units of the level's smallest voxel edge", low=0, high=10
     )
     last_step: float = setting(
-        0.5, "the share of `step` that the last step of a level has", low=0, high=10
+        0.5, "length of the last step of a level, as a share of `step`", low=0, high=10
     )
     force_sigma: float = setting(
         1.0, "Gaussian on the force in voxels (fluid regularisation)", low=0, high=50
@@ -53,26 +53,26 @@ class Pyramid(Settings):
         0.4, "Gaussian on the field in voxels (elastic regularisation)", low=0, high=50
     )
     full_force: float = setting(
-        0.7, "share of the typical force from which on a step is not shortened", low=0, high=100
+        0.7, "forces above this share of the typical force take full steps", low=0, high=100
     )
     evenness: float = setting(
         0.3, "diffusion of ln det J in each step, in voxels squared; 0: none", low=0, high=1
     )
     landmarks: float = setting(
-        0.0, "weight of corresponding landmarks; 0: for the landmark error alone", low=0, high=1
+        0.0, "weight of corresponding landmarks; 0: only measure their error", low=0, high=1
     )
     labels: float = setting(
-        0.0, "weight of both segmentations; 0: for metrics alone, 1: they outweigh the images",
+        0.0, "weight of both segmentations; 0: metrics only, 1: they outweigh the images",
         low=0, high=1,
     )  # fmt: skip
     symmetric: bool = setting(
-        False, "exchanged images give the inverse field; takes 2.5 times as long"
+        False, "exchanging the images inverts the field; takes 2.5 times as long"
     )
     patience_steps: int = setting(
-        10, "leave a level when so many steps gained less than `gain`; 0: never", low=0
+        10, "leave a level after so many steps with less gain than `gain`; 0: never", low=0
     )
     gain: float = setting(
-        0.0, "the share of the loss that `patience_steps` must gain", low=0, high=1
+        0.0, "share of the loss by which `patience_steps` steps must lower it", low=0, high=1
     )
 
     def __post_init__(self) -> None:

@@ -1,13 +1,14 @@
-"""The middle of two images: registering B to A then gives the inverse of registering A to B.
+"""Symmetric descent to a midway grid: registering B to A inverts the result of A to B.
 
-Both images are moved, by displacements that show them on one grid between them (Avants 2008,
-doi:10.1016/j.media.2007.06.004). Nothing in the descent knows which one is called fixed, so that
-exchanging the images exchanges the displacements, and the way from one image to the other,
+Both images are warped, by displacements to a common grid midway between them (Avants 2008,
+doi:10.1016/j.media.2007.06.004). The descent does not distinguish the fixed image from the moving
+one, so that exchanging the images exchanges the displacements, and the mapping from one image to
+the other,
 
     phi = phi_moving o phi_fixed^-1,
 
-turns into its inverse. What is left of |phi_AB o phi_BA - id| is the error of sampling fields on a
-grid, and of the border, where the one image goes on and the other does not.
+becomes its inverse. The remaining |phi_AB o phi_BA - id| is due to sampling fields on a grid, and
+to the border, where one image continues and the other does not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def across(moving: Tensor, fixed: Tensor) -> Tensor:
     """Return the displacement (1, 3, D, H, W) from the fixed to the moving image, in voxels.
 
     Args:
-        moving, fixed: of the images as they are seen in the middle, (1, 3, D, H, W) in voxels.
+        moving, fixed: the images' displacements to the midway grid, (1, 3, D, H, W) in voxels.
     """
     return compose(repair_folds(moving), inverse(repair_folds(fixed)))
 
@@ -35,7 +36,8 @@ def inverse(displacement: Tensor) -> Tensor:
     """Return the inverse displacement (1, 3, D, H, W) of one without folds, in voxels.
 
     With v near the inverse, phi o (id + v) = id + w with a small w, and (id + v) o (id - w) is
-    nearer by the square of it. A damped fixed point (warp.invert) leads to where that holds.
+    nearer by the square of it. A damped fixed-point iteration (warp.invert) first brings v near
+    enough for that.
     """
     found = -displacement
     for _ in range(DAMPED):
