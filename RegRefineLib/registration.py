@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from . import memory, provenance, registry
-from .best_so_far import best_so_far
 from .errors import RegRefineError, Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
@@ -30,7 +29,7 @@ from .plan import Plan, plan, smaller_job
 from .planar import is_slice, register_slices
 from .prepare import check_overlap, make_pair, on_image_grids
 from .settings import read_settings
-from .start_kept import better_of
+from .start_kept import best_so_far, better_of
 
 
 def register(
