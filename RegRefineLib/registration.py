@@ -21,6 +21,7 @@ from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
 from .intensity import scaled
 from .job import Extras, Job, Progress, Result
+from .kernels.announce import compiling_announced
 from .linear.plausible import doubts
 from .linear.search import align
 from .live_metrics import Monitor
@@ -58,7 +59,7 @@ def register(
     for sentence in (*moved, *planned.warnings):
         run.warn(sentence)
     torch.manual_seed(planned.job.seed)
-    with memory.full_float32():
+    with memory.full_float32(), compiling_announced(run.monitor.say):
         run.prepare(planned.job)
         matrix = run.linear(planned.job, given)
         return _within_memory(run, planned, matrix, given)
