@@ -178,9 +178,11 @@ def serve(
 
 def _use_the_pause(control: Control) -> None:
     """Compile the loops where no job comes at once; given up as soon as one does."""
-    time.sleep(PAUSE_S)
-    if not control.jobs.empty():
-        return
+    until = time.monotonic() + PAUSE_S
+    while time.monotonic() < until:
+        if not control.jobs.empty():
+            return
+        time.sleep(0.01)
     with suppress(ImportError):  # packages are missing: the job says which
         from .warming import compile_loops
 
