@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -55,6 +56,11 @@ class Monitor:
             raise
         if self.stopped:
             raise Stopped
+
+    def say(self, sentence: str) -> None:
+        """Report a sentence within the present stage; a stop in answer waits for the next step."""
+        with suppress(Stopped):
+            self(Progress(self._stage or "prepare", message=sentence))
 
     def _left(self, progress: Progress, now: float) -> float | None:
         done = progress.step + 1

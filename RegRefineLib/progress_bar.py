@@ -30,6 +30,8 @@ class Bar:
             self._bar = tqdm(
                 total=progress.steps or None, desc=f"{progress.stage:8}", leave=False, disable=None
             )
+        if self._bar is not None and progress.message:
+            self._bar.set_postfix_str(progress.message)
         if self._bar is None or not progress.loss:
             return
         if progress.steps and self._bar.total != progress.steps:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from . import memory, provenance, registry
-from .best_so_far import best_so_far
 from .errors import RegRefineError, Stopped
 from .finish import Finish
 from .geometry import DisplacementField, FloatArray, Volume
 from .intensity import scaled
 from .job import Extras, Job, Progress, Result
+from .kernels.announce import compiling_announced
 from .linear.plausible import doubts
 from .linear.search import align
 from .live_metrics import Monitor
@@ -30,7 +30,7 @@ from .plan import Plan, plan, smaller_job
 from .planar import is_slice, register_slices
 from .prepare import check_overlap, make_pair, on_image_grids
 from .settings import read_settings
-from .start_kept import better_of
+from .start_kept import best_so_far, better_of
 
 
 def register(
@@ -59,7 +59,7 @@ def register(
     for sentence in (*moved, *planned.warnings):
         run.warn(sentence)
     torch.manual_seed(planned.job.seed)
-    with memory.full_float32():
+    with memory.full_float32(), compiling_announced(run.monitor.say):
         run.prepare(planned.job)
         matrix = run.linear(planned.job, given)
         return _within_memory(run, planned, matrix, given)

@@ -27,22 +27,25 @@ SIMILARITY_FACTOR = {"mind": 2.5}
 FINISH_S = (0.1, 0.7)  # with a few structures; 138 of a brain took 3.3 s for each million voxels
 
 
-def seconds(job: Job, fixed_voxels: int, working_voxels: int) -> float | None:
-    """Return the seconds that a run takes on one core; None if not known.
+def seconds(
+    job: Job, fixed_voxels: int, working_voxels: int, work: tuple[int, float] | None = None
+) -> float | None:
+    """Return the seconds that a run takes on one core; None where nothing is known.
 
     Args:
         job: resolved (presets.resolve).
         fixed_voxels, working_voxels: of the fixed and of the working grid.
+        work: what `effort` returns, where the caller knows more of the pair than the job says.
     """
     start, step = START_S.get(job.start or "none"), STEP_S.get(job.refinement or "none")
     if start is None or step is None:
         return None
-    steps, whole = effort(job)
+    steps, whole = effort(job) if work is None else work
     refine = step[0] * steps + step[1] * whole * working_voxels / 1e6
     refine *= SIMILARITY_FACTOR.get(str(job.settings.get("similarity")), 1.0)
     affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
-    ends = _line(affine, fixed_voxels) + _line(FINISH_S, fixed_voxels)
-    return ends + _line(start, working_voxels) + refine
+    ends = line(affine, fixed_voxels) + line(FINISH_S, fixed_voxels)
+    return ends + line(start, working_voxels) + refine
 
 
 def effort(job: Job) -> tuple[int, float]:
@@ -58,5 +61,6 @@ def effort(job: Job) -> tuple[int, float]:
     return steps, float(steps)
 
 
-def _line(constants: tuple[float, float], voxels: int) -> float:
+def line(constants: tuple[float, float], voxels: int) -> float:
+    """Return seconds from (seconds, seconds for each million voxels)."""
     return constants[0] + constants[1] * voxels / 1e6

@@ -54,7 +54,7 @@ ROOMS = {
     "refine": {"inference", "losses", "networks", "ops"},
     "plots": {"io", "metrics"},
     "report": {"io", "metrics", "plots", "refine"},
-    "worker": {"field_padding", "field_thinning", "io", "registration", "weights"},
+    "worker": {"field_padding", "field_thinning", "io", "kernels", "registration", "weights"},
     "training": {"io", "linear", "losses", "metrics", "networks", "ops", "plots", "weights"},
     "demo": {"io", "plots", "registration"},
     "cohort": {"io", "losses", "metrics", "ops", "plots", "registration"},

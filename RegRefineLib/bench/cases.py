@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,22 @@ class Case:
         spacing = self.spacing or (1.0, 1.0, 1.0)
         axes = np.stack([_AXES[letter] for letter in self.orientation], axis=1)
         return Volume(array, Geometry.from_parts(array.shape, spacing, axes, (0, 0, 0)))
+
+
+def check_files(cases: Sequence[Case], data: Path) -> None:
+    """Refuse a folder of scans in which files of the cases are missing.
+
+    Raises:
+        RegRefineError: it names the first of them, and the folder.
+    """
+    paths = [path for case in cases for name in _PATHS if (path := getattr(case, name))]
+    files = dict.fromkeys(re.sub(r"(\.npz):[^:]*$", r"\1", path) for path in paths)
+    missing = [file for file in files if not Path(file).is_file()]
+    if missing:
+        raise RegRefineError(
+            f"--data: {len(missing)} of {len(files)} files are not in {data}, such as "
+            f"{missing[0]}; name the folder of the scans, or with --sets the sets that are there"
+        )
 
 
 def contrasted(volume: Volume, name: str) -> Volume:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RegRefineError
-from .execute import Record, execute, tail
+from .execute import Record, execute, head, tail
 from .runs import Run
 
 AGAIN = 2  # how often a run whose worker died is tried again
@@ -152,16 +152,7 @@ def _lost(run: Run, folder: Path, future: Any) -> Record:
     why = f"its worker was killed {AGAIN + 1} times" if killed else f"{type(error).__name__}"
     last = tail(folder, run.name)
     reason = f"{why}; the log ends with: {last}" if last else why
-    return {
-        "run": run.name,
-        "fixed": run.fixed.id,
-        "moving": run.moving.id,
-        "group": run.moving.group,
-        "session": run.moving.session,
-        "status": "failed",
-        "reason": reason,
-        "seconds": None,
-    }
+    return {**head(run), "status": "failed", "reason": reason, "seconds": None}
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def execute(run: Run, folder: str | Path) -> Record:
                 raise
             file.write(traceback.format_exc())
             reason = " ".join(str(error).split()) or type(error).__name__
-            record = {**_head(run), "status": "failed", "reason": reason}
+            record = {**head(run), "status": "failed", "reason": reason}
     return {**record, "seconds": time.perf_counter() - started}
 
 
@@ -95,7 +95,8 @@ class _Log:
             self._file.flush()
 
 
-def _head(run: Run) -> Record:
+def head(run: Run) -> Record:
+    """Return which run a record is of."""
     return {
         "run": run.name,
         "fixed": run.fixed.id,
@@ -122,7 +123,7 @@ def _done(run: Run, folder: Path, report: _Log) -> Record:
     (folder / ASIDE).mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{run.name}-", dir=folder / ASIDE))
     try:
-        record = {**_head(run), "status": "done", **_written(run, result, aside, moving_labels)}
+        record = {**head(run), "status": "done", **_written(run, result, aside, moving_labels)}
         text = json.dumps(finite({**record, "inputs": _inputs(run)}), indent=1, allow_nan=False)
         (aside / RECORD).write_text(text + "\n", encoding="utf-8")
         _into_place(aside, folder / RUNS / run.name)

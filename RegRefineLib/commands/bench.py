@@ -164,7 +164,7 @@ def _check_installed(names: list[str], variants: _Variants, place: Path) -> None
 def _cases(arguments: argparse.Namespace) -> tuple[list[Case], _Variants]:
     """Return the pairs to run, and the variants of tools by name."""
     from ..bench import reg_ttr_tables as published
-    from ..bench.cases import cases_file, read_cases
+    from ..bench.cases import cases_file, check_files, read_cases
 
     if arguments.dataset:
         if not arguments.root:
@@ -183,6 +183,7 @@ def _cases(arguments: argparse.Namespace) -> tuple[list[Case], _Variants]:
     if unknown:
         raise RegRefineError(f"--sets: no {', '.join(unknown)}; there are {', '.join(sets)}")
     cases = [case for name in arguments.sets or sets for case in sets[name][: arguments.pairs]]
+    check_files(cases, data)
     return cases, variants
 
 

@@ -8,7 +8,6 @@ that is the one that works where this program was installed; the public index is
 from __future__ import annotations
 
 import ast
-import logging
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
@@ -29,7 +27,7 @@ from urllib.request import url2pathname
 import pooch
 
 from ..errors import RegRefineError
-from ..io.paths import cache_folder
+from ..io.paths import cache_folder, quiet_pooch
 
 PUBLIC_INDEX = "https://pypi.org/simple"
 Notify = Callable[[str], None]
@@ -122,7 +120,7 @@ def fetch(
         _download(archive, Path(target), progress)
 
     try:
-        with _quiet_pooch():
+        with quiet_pooch():
             path = pooch.retrieve(
                 url=f"{archive.project}/{archive.filename}",
                 known_hash=f"sha256:{archive.sha256}",
@@ -141,17 +139,6 @@ def fetch(
             "differs) and was dropped; try again, or check the package index pip is set to"
         ) from problem
     return Path(path)
-
-
-@contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _download(archive: Archive, target: Path, progress: bool) -> None:

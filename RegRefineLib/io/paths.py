@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import shutil
@@ -226,3 +227,17 @@ def quiet() -> Iterator[Said]:
                 os.close(kept)
                 printed.seek(0)
                 said.text = printed.read().decode("utf-8", "replace")
+
+
+@contextmanager
+def quiet_pooch() -> Iterator[None]:
+    """Keep pooch's log lines away while the body runs: the messages are this program's own."""
+    import pooch
+
+    logger = pooch.get_logger()
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

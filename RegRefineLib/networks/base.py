@@ -160,6 +160,26 @@ class RegistrationNetwork(nn.Module):
         self.load_state_dict(given.state_dict())
 
 
+class TracingNetwork(RegistrationNetwork):
+    """A network whose one pass finds `flow` and, by name, the fields of its levels.
+
+    It implements `found`, and says there which names there are.
+    """
+
+    def found(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return `flow` and the intermediate results of images (N, 1, D, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
+        return self.found(moving, fixed)["flow"]
+
+    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return what `found` does, and `warped`."""
+        found = self.found(moving, fixed)
+        return {**found, "warped": warp(moving, found["flow"])}
+
+
 def _per_axis(value: int | Sizes) -> Sizes:
     return (value, value, value) if isinstance(value, int) else value
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import warp
-from .base import RegistrationNetwork, Shapes
+from .base import Shapes, TracingNetwork
 from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
 from .blocks.window_mlp import CorrelationMLP
@@ -101,7 +101,7 @@ class _Decoder(nn.Module):
         return {"flow": flow, **found}
 
 
-class CorrMLP(RegistrationNetwork):
+class CorrMLP(TracingNetwork):
     """The correlation-aware MLP pyramid; 4,190,834 parameters by default.
 
     Args:
@@ -126,11 +126,6 @@ class CorrMLP(RegistrationNetwork):
         }
         return {option: shapes[n][0] for option, n in names.items() if n in shapes}
 
-    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
-        return self.Decoder(self.Encoder(fixed), self.Encoder(moving))["flow"]
-
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return `flow`, `warped` and `head_{k}` for levels k = 4 (1/8 size) to 1 (full size)."""
-        found = self.Decoder(self.Encoder(fixed), self.Encoder(moving))
-        return {**found, "warped": warp(moving, found["flow"])}
+    def found(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return `flow` and `head_{k}` for levels k = 4 (1/8 size) to 1 (full size)."""
+        return self.Decoder(self.Encoder(fixed), self.Encoder(moving))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..ops.filters import box3
 from ..ops.warp import compose, identity, warp
-from .base import RegistrationNetwork
+from .base import TracingNetwork
 from .blocks.correlation import shifted_products
 from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
@@ -121,7 +121,7 @@ def correlate(moving: Tensor, fixed: Tensor) -> Tensor:
     return shifted_products(m, f, REACH) * 27
 
 
-class PRPlusPlus(RegistrationNetwork):
+class PRPlusPlus(TracingNetwork):
     """The dual-stream pyramid of the SMILE lab; 1,236,965 parameters.
 
     Args:
@@ -137,16 +137,8 @@ class PRPlusPlus(RegistrationNetwork):
             self.add_module(f"prblock{i + 1}", _Block(channels))
         self.released = released
 
-    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
-        return self._register(moving, fixed)["flow"]
-
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return `flow`, `warped` and `block{k}_flow`, the flow found on level k (1 is 1/8)."""
-        found = self._register(moving, fixed)
-        return {**found, "warped": warp(moving, found["flow"])}
-
-    def _register(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+    def found(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return `flow` and `block{k}_flow`, the flow found on level k (1 is 1/8)."""
         found: dict[str, Tensor] = {}
         levels = [*zip(self.net(moving), self.net(fixed), strict=True)]
         found["block1_flow"] = flow = self.get_submodule("prblock1")(*levels[0])

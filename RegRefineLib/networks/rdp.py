@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.warp import compose, integrate, warp
-from .base import RegistrationNetwork, Shapes
+from .base import Shapes, TracingNetwork
 from .blocks.initial_weights import flow_head
 from .blocks.velocity import in_full, rescale
 
@@ -95,7 +95,7 @@ class _Encoder(nn.Module):
         return features
 
 
-class RDP(RegistrationNetwork):
+class RDP(TracingNetwork):
     """The recursive deformable pyramid; 8,922,444 parameters by default.
 
     Args:
@@ -129,16 +129,8 @@ class RDP(RegistrationNetwork):
         first = shapes.get("encoder_moving.conv0.main.weight")
         return {"channels": first[0]} if first else {}
 
-    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Return the displacement (N, 3, D, H, W) in voxels of images (N, 1, D, H, W)."""
-        return self._register(moving, fixed)["flow"]
-
-    def fields(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        """Return `flow`, `warped` and the increments `w_level{L}_pass{k}` at size 1/2^L."""
-        found = self._register(moving, fixed)
-        return {**found, "warped": warp(moving, found["flow"])}
-
-    def _register(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+    def found(self, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
+        """Return `flow` and the increments `w_level{L}_pass{k}` at size 1/2^L."""
         found: dict[str, Tensor] = {}
         moved, still = self.encoder_moving(moving), self.encoder_fixed(fixed)
         phi, context = self._coarsest(moved[-1], still[-1], found)

@@ -7,10 +7,8 @@ confirmation; the answer is stored per address.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +16,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from ..errors import RegRefineError
-from ..io.paths import written_aside
+from ..io.paths import quiet_pooch, written_aside
 from .catalogue import Model, cache_folder, find_model, local_file
 from .download import ProgressBytes, check_address, download
 
@@ -45,18 +43,6 @@ def _accept(url: str, digest: str | None) -> None:
     text = json.dumps({u: d for u, d in kept.items() if d}, indent=1)
     with written_aside(cache_folder() / "accepted.json") as aside:
         aside.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    """Suppress pooch's log lines while the body runs, in favour of this program's own messages."""
-    logger: logging.Logger = pooch.get_logger()
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def fetch(name: str, consent: Consent, progress: ProgressBytes | None = None) -> Path:
@@ -111,7 +97,7 @@ def _retrieve(model: Model, progress: ProgressBytes | None) -> Path:
 
     known = f"sha256:{digest}" if digest else None
     try:
-        with _quiet_pooch():
+        with quiet_pooch():
             found = pooch.retrieve(
                 url=model.url, known_hash=known, fname=model.file, path=place, downloader=go
             )

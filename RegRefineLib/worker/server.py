@@ -10,7 +10,8 @@ It reads commands from stdin, one a line:
 and writes events to stdout, one line of ASCII JSON each, every one with `event` and `time` (s):
 
     hello     protocol, pid, python           the first line
-    ready     seconds                         torch is loaded; the next run starts at once
+    ready     seconds                         torch is loaded; the next run starts at once; until
+                                              then the loops are compiled (warming.py)
     started   folder                          a run begins
     progress  stage, step, steps, loss, metrics, elapsed_s, eta_s, message   at most 10 a second;
               stage `download` counts megabytes of a model, `message` is its name
@@ -38,6 +39,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +54,7 @@ from .scene_result import prepared
 
 GRACE_S = 0.4
 IDLE_S = 600.0
+PAUSE_S = 0.2  # a job that was sent with the start is there by then
 CANCEL_WORDS = ("cancel", "abort")
 Register = Callable[..., Result]
 
@@ -159,6 +162,7 @@ def serve(
         began = time.monotonic()
         register = _real_register(outbox)
         outbox.post("ready", seconds=round(time.monotonic() - began, 3))
+        _use_the_pause(control)
     while True:
         try:
             folder, reason = control.jobs.get(timeout=idle_s), "quit"
@@ -170,6 +174,20 @@ def serve(
         _release_memory()
     outbox.post("bye", reason=reason)
     control.left.set()
+
+
+def _use_the_pause(control: Control) -> None:
+    """Compile the loops where no job comes at once; given up as soon as one does."""
+    until = time.monotonic() + PAUSE_S
+    while time.monotonic() < until:
+        if not control.jobs.empty():
+            return
+        time.sleep(0.01)
+    with suppress(ImportError):  # packages are missing: the job says which
+        from .warming import compile_loops
+
+        compile_loops(lambda: not control.jobs.empty())
+        _release_memory()
 
 
 def _run(folder: Path, control: Control, register: Register) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from RegRefineBridge.process.client import WorkerClient
 from RegRefineBridge.process.transports import Lines, QProcessTransport
+from support.paths import ROOT
 
 SIGNALS = {
     "readyReadStandardOutput()",
@@ -185,6 +189,54 @@ def test_close_asks_then_closes_then_kills(qt, client):
     assert process.written.endswith(b"quit\n")
     assert not process.open
     assert process.killed
+
+
+LEAVES = """
+import sys
+from support import pythonqt
+from PySide6 import QtCore
+from RegRefineBridge.process.transports import QProcessTransport
+
+application = QtCore.QCoreApplication([])
+transport = QProcessTransport(pythonqt.Namespace("qt"))
+lines = []
+transport.onLine = lines.append
+transport.start([sys.executable, "-c", "print(1, flush=True); input()"], {})
+while not lines:
+    application.processEvents()
+    transport.poll()
+if "drop" in sys.argv:
+    del transport
+"""
+
+
+@pytest.mark.parametrize("how", ["keep", "drop"])
+def test_a_program_leaves_without_a_word_while_its_worker_runs(how):
+    """With a real QProcess: Qt destroys it at the end of the program, after Python's own end."""
+    pytest.importorskip("PySide6")
+    path = os.pathsep.join(str(ROOT / each) for each in (".", "RegRefine", "Testing"))
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "QT_QPA_PLATFORM": "offscreen"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_end_of_a_process_that_qt_has_destroyed_is_told(qt, client, monkeypatch):
+    client.start(Path("/tmp/job"))
+    process = qt.processes[0]
+
+    def destroyed():
+        raise RuntimeError("Internal C++ object already deleted")
+
+    monkeypatch.setattr(process, "readAllStandardOutput", destroyed)
+    monkeypatch.setattr(process, "readAllStandardError", destroyed)
+    process.end(1)
+    assert [failure.kind for failure in client.failures] == ["crash"]
 
 
 def test_another_protocol_is_refused(qt, client):

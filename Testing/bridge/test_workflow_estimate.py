@@ -93,3 +93,9 @@ def test_a_worker_that_must_be_started_first_is_counted():
 )
 def test_voxels_are_said_with_two_digits(count, words):
     assert voxelWords(count) == words
+
+
+def test_the_library_s_own_constants_are_used(monkeypatch):
+    before = estimate(CUBE, REG_TTR).seconds
+    monkeypatch.setattr("RegRefineLib.time_model.FINISH_S", (100.1, 0.7))
+    assert estimate(CUBE, REG_TTR).seconds == pytest.approx(before + 100)

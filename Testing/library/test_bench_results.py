@@ -240,6 +240,31 @@ def test_what_is_wrong_with_the_words_is_said(words, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("by", ["option", "variable"])
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        (None, "--data: name the folder of the scans, or set REGREFINE_DATA"),
+        ("nowhere", "nowhere is not there; name the folder of the scans"),
+        ("empty", "--data: 4 of 4 files are not in"),
+    ],
+)
+def test_scans_that_are_not_there_are_one_sentence(folder, said, by, tmp_path, capsys, monkeypatch):
+    cases = write_set(tmp_path)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.delenv("REGREFINE_DATA", raising=False)
+    words = ["bench", "--cases", str(cases), "--results", str(tmp_path / "out" / "r.jsonl")]
+    if folder and by == "option":
+        words += ["--data", str(tmp_path / folder)]
+    elif folder:
+        monkeypatch.setenv("REGREFINE_DATA", str(tmp_path / folder))
+    assert main(words) == 2
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert len(printed) == 1
+    assert said in printed[0]
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_start_alone_can_be_asked_for(tmp_path, capsys):
     words = ["bench", "--cases", str(write_set(tmp_path)), "--data", str(tmp_path)]
     assert main([*words, "--results", str(tmp_path / "r.jsonl"), "--tools", "start"]) == 0

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from RegRefineLib.best_so_far import best_so_far
 from RegRefineLib.errors import Stopped
 from RegRefineLib.geometry import Geometry, Volume
 from RegRefineLib.job import Extras, Job
 from RegRefineLib.pair import Pair, Refined
 from RegRefineLib.registration import register
+from RegRefineLib.start_kept import best_so_far
 
 SHAPE = (20, 22, 24)
 GRID = Geometry(SHAPE, np.eye(4))

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pooch
 import pytest
 
 from RegRefineLib.errors import RegRefineError
-from RegRefineLib.io.paths import ending_of, present, quiet, written_aside
+from RegRefineLib.io.paths import ending_of, present, quiet, quiet_pooch, written_aside
 
 
 def names_in(folder: Path) -> list[str]:
@@ -96,3 +99,12 @@ def test_noise_is_kept_from_stderr_and_only_for_the_while(capfd):
         os.write(2, b"noise")
     os.write(2, b"news")
     assert capfd.readouterr().err == "news"
+
+
+def test_pooch_is_heard_again_after_an_error():
+    logger = pooch.get_logger()
+    before = logger.level
+    with suppress(KeyError), quiet_pooch():
+        assert not logger.isEnabledFor(logging.ERROR)
+        raise KeyError
+    assert logger.level == before

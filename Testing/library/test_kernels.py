@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 from support.paths import ROOT
 from torch import Tensor
 
+from RegRefineLib.errors import Stopped
+from RegRefineLib.geometry import Geometry, Volume
+from RegRefineLib.job import Job
 from RegRefineLib.kernels import door
+from RegRefineLib.kernels.announce import SENTENCE, about_to_compile
 from RegRefineLib.losses.lncc import GaussianNCC
 from RegRefineLib.losses.mutual_information import mutual_information
 from RegRefineLib.losses.ncc import LocalNCC, multi_window_terms
 from RegRefineLib.losses.ssim import SSIM
 from RegRefineLib.losses.windowed import WindowedSimilarity
 from RegRefineLib.ops import affine, filters, force, warp
+from RegRefineLib.pair import Refined
+from RegRefineLib.registration import register
 
 sizes = st.tuples(*[st.integers(1, 9)] * 3)
 seeds = st.integers(0, 99)
@@ -359,3 +365,42 @@ def test_a_cache_that_cannot_be_read_or_written_is_no_error(tmp_path):
     blocked = tmp_path / "a file, no folder"
     blocked.write_bytes(b"")
     assert ran(CODE, NUMBA_CACHE_DIR=str(blocked)).split()[0] == "384.0"
+
+
+ANNOUNCED = """
+import torch
+from RegRefineLib.kernels.announce import compiling_announced
+from RegRefineLib.ops.warp import compose
+for _ in range(2):
+    said = []
+    with compiling_announced(said.append):
+        compose(torch.ones(1, 3, 4, 4, 4), torch.ones(1, 3, 4, 4, 4))
+    print(len(said))
+"""
+
+
+def test_a_compilation_is_announced_and_a_loop_that_is_kept_is_not(tmp_path):
+    assert ran(ANNOUNCED, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["1", "0"]
+    assert ran(ANNOUNCED, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0", "0"]
+
+
+def test_a_run_reports_once_that_loops_are_compiled(monkeypatch):
+    def refine(pair, start, *_):
+        about_to_compile()
+        about_to_compile()
+        return Refined(start)
+
+    monkeypatch.setattr("RegRefineLib.refine.none.refine", refine)
+    said = []
+    image = Volume(torch.rand(8, 8, 8).numpy(), Geometry((8, 8, 8), torch.eye(4).numpy()))
+    job = Job(affine="none", start="none", refinement="none")
+
+    def report(progress):
+        if progress.message:
+            said.append((progress.stage, progress.message))
+            raise Stopped
+
+    register(image, image, job, report)
+    assert ("refine", SENTENCE) in said
+    about_to_compile()
+    assert [words for _, words in said].count(SENTENCE) == 1

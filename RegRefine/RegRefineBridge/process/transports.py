@@ -6,6 +6,7 @@ for subprocess, by Qt's event loop for QProcess.
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 
@@ -153,6 +155,22 @@ class SubprocessTransport:
         return self._queue.empty() and (not reading or now - self._endSeen > 0.5)
 
 
+# what Python's Qt raises where Qt has destroyed the object already, as at the program's end
+_DESTROYED = (RuntimeError, ValueError)
+# those whose child runs: a QProcess that is dropped earlier kills its child and waits for it
+_running: set[QProcessTransport] = set()
+
+
+def _endRunning() -> None:
+    """End the children while there is a Qt to do it: it destroys their QProcesses next."""
+    for transport in tuple(_running):
+        transport.onLine = transport.onLog = transport.onEnd = ignore
+        with suppress(*_DESTROYED):
+            transport.kill()
+            transport.wait(1.0)
+    _running.clear()
+
+
 class QProcessTransport:
     """The child as a QProcess of Slicer's `qt` (PythonQt): signals instead of threads."""
 
@@ -182,6 +200,10 @@ class QProcessTransport:
         for signal, slot in self._connections:
             if process.connect(signal, slot) is False:  # PythonQt returns False, it does not raise
                 raise RuntimeError(f"QProcess has no signal {signal}")
+        if not _running:
+            atexit.unregister(_endRunning)
+            atexit.register(_endRunning)
+        _running.add(self)
         process.start(command[0], command[1:])
 
     def send(self, line: str) -> bool:
@@ -212,11 +234,17 @@ class QProcessTransport:
             self.onLine(self._waiting.popleft())
 
     def _onOutput(self) -> None:
-        self._waiting.extend(self._out.add(self._process.readAllStandardOutput().data()))
+        chunk = b""
+        with suppress(*_DESTROYED):
+            chunk = self._process.readAllStandardOutput().data()
+        self._waiting.extend(self._out.add(chunk))
         self.poll()
 
     def _onError(self) -> None:
-        for line in self._err.add(self._process.readAllStandardError().data()):
+        chunk = b""
+        with suppress(*_DESTROYED):
+            chunk = self._process.readAllStandardError().data()
+        for line in self._err.add(chunk):
             self.onLog(line)
 
     def _onFinished(self, exitCode: int, _exitStatus: int) -> None:
@@ -232,6 +260,7 @@ class QProcessTransport:
             self._end(None)
 
     def _end(self, exitCode: int | None) -> None:
+        _running.discard(self)
         if not self._ended:
             self._ended = True
             self.onEnd(exitCode)

@@ -1,10 +1,8 @@
 """How long the user will wait for a run and how much memory it takes, before it is started.
 
-A model linear in the voxels of the working grid. Where an earlier run on this machine used the same
-method on the same device (timings.py), its own times and memory are scaled. Otherwise the constants
-below are used: measured with register() of this library on cubes of 40, 64 and 96 voxels with
-labels, torch 2.13, seconds of one core of a server's CPU: with more cores a run is quicker than
-said. What was not measured is not guessed: None.
+Where an earlier run on this machine used the same method on the same device (timings.py), its own
+times and memory are scaled. Otherwise the library's model is used (time_model.py), with the time to
+hand the volumes to the worker and back. What was not measured is not guessed: None.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from RegRefineLib import time_model
 from RegRefineLib.job import Job
 from RegRefineLib.memory_model import bytes_per_voxel
 from RegRefineLib.presets import resolve
@@ -22,20 +21,7 @@ from .job_choices import effortOf, stepsOf
 from .progress import timeWords
 from .timings import Timing, Timings, methodOf
 
-# (seconds, seconds for each million voxels) on one core; of refinements: for each step
-AFFINE_S = {"none": (0.0, 0.0), "centre": (0.5, 0.0)}
-SEARCHED_AFFINE_S = (3.5, 1.5)
-START_S = {"none": (0.0, 0.0), "initial": (0.0, 0.5), "convexadam": (0.5, 0.8)}
-STEP_S = {
-    "none": (0.0, 0.0),
-    "pyramid": (0.003, 0.27),
-    "reg-ttr": (0.0, 0.6),
-    "convexadam-adam": (0.05, 0.2),
-}
-# a step that compares by these takes so many times as long as by local correlation
-SIMILARITY_FACTOR = {"mind": 2.5}
-FINISH_S = (0.1, 0.7)  # with a few structures; 138 of a brain took 3.3 s for each million voxels
-# reading and writing the arrays, handing them to the scene
+# reading and writing the arrays, handing them to the scene: (seconds, more per million voxels)
 TRANSFER_S = (0.5, 0.6)
 # torch and its libraries are loaded, compiled loops are read: where the worker is not there yet
 WORKER_S = 6.0
@@ -140,18 +126,9 @@ def _scaled(timing: Timing, size: PairSize, job: Job, voxels: int) -> Estimate:
 
 
 def _seconds(job: Job, size: PairSize, voxels: int) -> float | None:
-    start, step = START_S.get(job.start or "none"), STEP_S.get(job.refinement or "none")
-    if start is None or step is None:
-        return None
-    affine = AFFINE_S.get(job.affine or "none", SEARCHED_AFFINE_S)
-    refine = step[0] * stepsOf(job) + step[1] * effortOf(job, size) * voxels / 1e6
-    refine *= SIMILARITY_FACTOR.get(str(job.settings.get("similarity")), 1.0)
-    ends = sum(_line(each, size.fixedVoxels) for each in (affine, FINISH_S, TRANSFER_S))
-    return ends + _line(start, voxels) + refine
-
-
-def _line(constants: tuple[float, float], voxels: int) -> float:
-    return constants[0] + constants[1] * voxels / 1e6
+    work = stepsOf(job), effortOf(job, size)
+    run = time_model.seconds(job, size.fixedVoxels, voxels, work)
+    return None if run is None else run + time_model.line(TRANSFER_S, size.fixedVoxels)
 
 
 def _memory(job: Job, voxels: int) -> float | None:

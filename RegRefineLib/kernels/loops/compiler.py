@@ -10,6 +10,8 @@ from typing import Any
 from numba import njit
 from numba.core.errors import NumbaError
 
+from ..announce import about_to_compile
+
 # sums may be reordered within a row; what is not a number stays so
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _UNREADABLE = (OSError, EOFError, pickle.PickleError, AttributeError, ImportError, ValueError)
@@ -30,7 +32,7 @@ def loop(function: Callable[..., Any]) -> Any:
     try:
         compiled = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written
-        return njit(**options)(function)
+        compiled = njit(**options)(function)
     kept = getattr(compiled, "_cache", None)
     if kept is not None:
         compiled._cache = _Forgiving(kept)
@@ -43,7 +45,10 @@ def inline(function: Callable[..., Any]) -> Any:
 
 
 class _Forgiving:
-    """numba's cache on disk, of which no fault is an error: what cannot be read is compiled."""
+    """numba's cache on disk, of which no fault is an error: what cannot be read is compiled.
+
+    It announces each compilation, also where there is no cache.
+    """
 
     def __init__(self, kept: Any) -> None:
         self._kept = kept
@@ -53,12 +58,15 @@ class _Forgiving:
 
     def load_overload(self, *arguments: Any) -> Any:
         """Return the kept code, None where there is none that can be read."""
+        found = None
         try:
-            return self._kept.load_overload(*arguments)
+            found = self._kept.load_overload(*arguments)
         except (*_UNREADABLE, KeyError, TypeError, RuntimeError, NumbaError):
             with suppress(OSError):
                 self._kept.flush()
-            return None
+        if found is None:
+            about_to_compile()
+        return found
 
     def save_overload(self, *arguments: Any) -> None:
         """Keep compiled code; a full or a locked disk keeps nothing."""
