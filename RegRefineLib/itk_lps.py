@@ -1,4 +1,4 @@
-"""Conversion between RAS (RegRefine) and LPS (SimpleITK and its files), in this file alone."""
+"""RAS (RegRefine) to LPS (SimpleITK and its files) and back, by the signs of this file."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Every file format; itk_lps.py alone knows LPS."""
+"""Every file format; itk_lps.py has the signs of LPS."""

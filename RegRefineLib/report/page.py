@@ -138,7 +138,13 @@ def _verdict(result: Result) -> str:
         for each in ("dice", "tre_mm", "ncc")
         if verdict(each, *(single_value(m.get(each)) for m in measured[-2:])) == "better"
     ]
-    return f"Better than {name} by {', '.join(better)}." if better else f"As good as {name}."
+    sentence = f"Better than {name} by {', '.join(better)}" if better else f"As good as {name}"
+    others = [
+        METRICS[each].title
+        for each in ("hd95_mm", "assd_mm", "folds_percent")
+        if verdict(each, *(single_value(m.get(each)) for m in measured[-2:])) == "WORSE"
+    ]
+    return f"{sentence}; worse by {', '.join(others)}." if others else f"{sentence}."
 
 
 def _landmarks(result: Result, extras: Extras) -> dict[str, Any] | None:

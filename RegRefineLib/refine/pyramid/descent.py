@@ -100,9 +100,10 @@ def _not_worse(
     before, after = verdicts(pair, [start, found], options)
     if not after.is_worse_than(before):
         return found, ()
+    what = "loss" if after.loss > before.loss else "mutual information"
     return start, (
-        "the refinement made the images' agreement worse at full resolution (loss "
-        f"{before.loss:.4f} -> {after.loss:.4f}, mutual information {before.information:.4f} -> "
+        f"the refinement made the {what} worse at full resolution (loss {before.loss:.4f} -> "
+        f"{after.loss:.4f}, mutual information {before.information:.4f} -> "
         f"{after.information:.4f}): its start was kept",
     )
 
