@@ -14,7 +14,7 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,slicer-core]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,slicer-core,cohort]"
 	$(BIN)/python -c "open('$(STAMP)', 'w').close()"
 
 demo: venv

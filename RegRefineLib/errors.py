@@ -29,7 +29,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> RegRefineError:
         what: the kind of thing that is named, such as "preset" or "setting".
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.65)
+    near = difflib.get_close_matches(str(name), names, n=3)
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
